@@ -1,0 +1,51 @@
+# execd: `make run` and `make test` need only python3 (3.11 or newer), node and make; apt brings the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: run serve test check format bench lock clean diagram
+
+run: $(READY) ## Start execd on its embedded default, run the main job, keep serving.
+	$(BIN)/execd serve --run examples/hello.py
+
+serve: $(READY)
+	$(BIN)/execd serve
+
+test: $(READY) ## Everything that must hold, on real components; under ten minutes on two cores.
+	scripts/system-packages bubblewrap chromium
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, types, import rules, house rules.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/flake8 execd tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit/test_house_rules.py
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Ratios against real peers, in one run; writes docs/benchmarks.md.
+	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
+	$(BIN)/python -m bench
+
+diagram: $(READY) ## Redraw the state diagram of docs/architecture.md from the transition table.
+	$(BIN)/python scripts/draw_states.py
+
+lock: $(READY) ## Renew the locked dependencies.
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group bench pyproject.toml -c requirements.lock -o requirements-bench.lock
+
+$(READY): requirements.lock pyproject.toml
+	scripts/system-packages bubblewrap python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

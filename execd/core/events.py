@@ -1,0 +1,337 @@
+"""What happened: the facts a journal is made of, one frozen record each, named in the past tense.
+
+An `Event` is the envelope a viewer sees; its `data` is one of the records below and `type` is that record's tag.
+Events are msgspec structs, not dataclasses: they are encoded once for the store and every viewer, decoded on recovery,
+and described in OpenAPI, and msgspec does all three from the one declaration at a tenth of the cost.
+
+Never: a clock, an id generator or a default that depends on either. Time comes in from outside.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any, NewType
+
+import msgspec
+
+ExecutionId = NewType("ExecutionId", str)
+NodeId = NewType("NodeId", str)
+WorkspaceId = NewType("WorkspaceId", str)
+
+
+class Status(enum.StrEnum):
+    """Where an execution stands; the last five are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    WAITING_INPUT = "waiting_input"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    """Killed now, because somebody asked."""
+    INTERRUPTED = "interrupted"
+    """The step in flight finished, the rest is `not_run`."""
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = frozenset({Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED, Status.INTERRUPTED})
+
+
+class Stream(enum.StrEnum):
+    """Which of a program's two outputs; each has offsets of its own."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why something did not succeed, in words for people and a code for programs."""
+
+    code: str
+    """Stable: `exit`, `signal:SEGV`, `limit:memory`, `worker_lost` … (core/outcome.py has the table)."""
+    message: str
+    details: dict[str, Any] = {}
+    """What was configured and observed, hints, and whose fault it is (`group`)."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a run cost; None where this machine cannot measure it."""
+
+    wall_ms: int | None = None
+    cpu_ms: int | None = None
+    peak_memory_bytes: int | None = None
+
+
+class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The root of every record a journal may hold; its wire name is the class name in snake case."""
+
+
+class ExecutionRequested(EventData, frozen=True):
+    kind: str
+    name: str
+    user: str
+    workspace: str
+    attempt_of: str | None = None
+    """The execution this one retries."""
+
+
+class ExecutionQueued(EventData, frozen=True):
+    position: int
+    """1 is next; 0 found a free slot at once."""
+    ahead: int
+    """How many wait before it, over all workspaces."""
+
+
+class ExecutionStarted(EventData, frozen=True):
+    runner: str
+    """`local` or `kubernetes`."""
+    started_from: str
+    """`warm`: an interpreter was waiting; `cold`: one has to be started."""
+
+
+class PodCreated(EventData, frozen=True):
+    """Announces a pod; a local sandbox is a pod too. Stored before the pod exists."""
+
+    pod: str
+    runtime: str
+    isolation: str
+    """The level this run gets: `bubblewrap`, `none` or `pod`."""
+    image: str | None = None
+    """The Kubernetes image; None for a local sandbox."""
+
+
+class PodScheduled(EventData, frozen=True):
+    pod: str
+    runtime: str
+
+
+class PodRunning(EventData, frozen=True):
+    pod: str
+    runtime: str
+
+
+class PodTerminated(EventData, frozen=True):
+    pod: str
+    runtime: str
+    reason: str
+    """A reason of core/outcome.py: `succeeded`, `exit`, `signal:SEGV`, `limit:wall`, `platform:sandbox_lost` …"""
+    exit_code: int | None = None
+    signal: str | None = None
+    """`SEGV`, `KILL` …; set instead of `exit_code` where a signal ended the program."""
+    usage: Usage = Usage()
+
+
+class Output(EventData, frozen=True):
+    """A piece of what the program wrote: exactly one of `text` and `base64` is set."""
+
+    stream: Stream
+    offset: int
+    """Where its first byte stands in that stream of that attempt, in raw bytes."""
+    text: str | None = None
+    base64: str | None = None
+    """Used where the bytes are not UTF-8."""
+
+
+class OutputTruncated(EventData, frozen=True):
+    stream: Stream
+    dropped_bytes: int
+    """How many bytes the program wrote beyond the limit, none of them kept."""
+
+
+class NodeStarted(EventData, frozen=True):
+    label: str
+    type: str
+
+
+class NodeCompleted(EventData, frozen=True):
+    duration_ms: int
+    output: Any = None
+    """A preview; the whole is in the result."""
+    output_keys: tuple[str, ...] = ()
+    output_size_bytes: int = 0
+    truncated: bool = False
+
+
+class NodeFailed(EventData, frozen=True):
+    duration_ms: int
+    error: Failure
+
+
+class NodeSkipped(EventData, frozen=True):
+    reason: str
+    """`not_run`: the execution ended first; `upstream_failed`: what it needs did not succeed."""
+
+
+class NodeRetrying(EventData, frozen=True):
+    error: Failure
+    retry_at: datetime
+
+
+class ExecutionPaused(EventData, frozen=True):
+    by: str
+
+
+class ExecutionResumed(EventData, frozen=True):
+    by: str
+
+
+class StopMode(enum.StrEnum):
+    """How hard to stop."""
+
+    CANCEL = "cancel"
+    """Kill what runs, now."""
+    INTERRUPT = "interrupt"
+    """Let the node in flight finish; start nothing after it."""
+
+
+class StopRequested(EventData, frozen=True):
+    by: str
+    mode: StopMode
+
+
+class ExecutionEnded(EventData, frozen=True):
+    """What the five terminal events share; exactly one of them stands in every finished journal."""
+
+    status: Status
+    duration_ms: int
+    error: Failure | None = None
+
+
+class ExecutionCompleted(ExecutionEnded, frozen=True):
+    pass
+
+
+class ExecutionFailed(ExecutionEnded, frozen=True):
+    pass
+
+
+class ExecutionTimeout(ExecutionEnded, frozen=True):
+    pass
+
+
+class ExecutionCancelled(ExecutionEnded, frozen=True):
+    pass
+
+
+class ExecutionInterrupted(ExecutionEnded, frozen=True):
+    pass
+
+
+class StreamTotals(msgspec.Struct, frozen=True):
+    """How much of a stream there was, and how much of it the result shows; the journal's `output` events have all that was kept."""
+
+    total_bytes: int = 0
+    """What the program wrote, kept or not."""
+    shown_bytes: int = 0
+    """How much of it stands in this result, from the start of the stream."""
+    dropped_bytes: int = 0
+    """What the output limit dropped for good."""
+
+
+class NodeResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one node ended."""
+
+    id: str
+    status: str
+    """`completed`, `failed`, `skipped` or `not_run`."""
+    attempts: int
+    duration_ms: int | None = None
+    error: Failure | None = None
+
+
+class ResultStored(EventData, frozen=True, omit_defaults=False):
+    """The last event of every journal: the full final result, committed together with the final status."""
+
+    status: Status
+    exit_code: int | None
+    signal: str | None
+    error: Failure | None
+    stdout: str | None
+    """The head of what was written, as text; None where the bytes are not UTF-8, then `stdout_base64` has them."""
+    stderr: str | None
+    stdout_base64: str | None
+    stderr_base64: str | None
+    streams: dict[Stream, StreamTotals]
+    outputs: dict[str, Any]
+    """What the nodes gave, by node id; a script gives nothing but its streams."""
+    nodes: tuple[NodeResult, ...]
+    usage: Usage
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something that happened and has no number yet: it becomes an `Event` when it is stored."""
+
+    data: EventData
+    at: datetime
+    node: NodeId | None = None
+    attempt: int | None = None
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One numbered entry of a journal."""
+
+    seq: int
+    """1, 2, 3 … without gaps; the same event has the same number for everyone, for ever."""
+    type: str
+    execution_id: ExecutionId
+    at: datetime
+    """When it happened, UTC."""
+    data: EventData
+    node: NodeId | None = None
+    attempt: int | None = None
+    """Which run of the node, from 1."""
+
+
+def _snake_case(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+EVENT_TYPES: dict[str, type[EventData]] = {
+    _snake_case(record.__name__): record
+    for record in (
+        ExecutionRequested,
+        ExecutionQueued,
+        ExecutionStarted,
+        PodCreated,
+        PodScheduled,
+        PodRunning,
+        PodTerminated,
+        Output,
+        OutputTruncated,
+        NodeStarted,
+        NodeCompleted,
+        NodeFailed,
+        NodeSkipped,
+        NodeRetrying,
+        ExecutionPaused,
+        ExecutionResumed,
+        StopRequested,
+        ExecutionCompleted,
+        ExecutionFailed,
+        ExecutionTimeout,
+        ExecutionCancelled,
+        ExecutionInterrupted,
+        ResultStored,
+    )
+}
+"""Every event type there is, by wire name."""
+
+TYPE_NAMES: dict[type[EventData], str] = {record: name for name, record in EVENT_TYPES.items()}
+
+TERMINAL_TYPES: dict[Status, type[ExecutionEnded]] = {
+    Status.COMPLETED: ExecutionCompleted,
+    Status.FAILED: ExecutionFailed,
+    Status.TIMEOUT: ExecutionTimeout,
+    Status.CANCELLED: ExecutionCancelled,
+    Status.INTERRUPTED: ExecutionInterrupted,
+}
+"""The terminal event that announces each final status."""
+
+RESULT_STORED = TYPE_NAMES[ResultStored]
+"""The type of the one event after which a journal never grows."""

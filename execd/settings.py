@@ -1,0 +1,226 @@
+"""Every setting there is, with its unit, default and reason; the only reader of environment variables and `execd.toml`.
+
+Precedence: command line > environment (`EXECD_STREAM__HEARTBEAT_S=10`) > `execd.toml` > defaults.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from execd.core.errors import ConfigurationError
+from execd.core.runtimes import Runtimes, parse_runtimes
+from execd.core.specs import Limits
+
+KIB = 1024
+MIB = 1024 * KIB
+ENV_PREFIX = "EXECD_"
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The root of every section: unknown names are faults, not ignored."""
+
+
+class HttpSettings(_Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: int = 7070
+    """0 takes a free one."""
+    public_url: str | None = None
+    """What people type to reach it through a proxy; its host is then allowed too."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further `Host` names answered (DNS rebinding: anything else is refused); loopback names always are, on loopback."""
+    allowed_origins: tuple[str, ...] = ()
+    """Further origins whose pages may use cookies and WebSockets; the own origin always may."""
+    body_limit_bytes: int = 2 * MIB
+    """A script and its files fit; more is 413."""
+    send_deadline_s: float = 5.0
+    """How long one send to a client may take before the client counts as stalled and is dropped (Mercure: 5 s)."""
+    keep_alive_s: float = 30.0
+    """How long a connection may idle between requests."""
+
+
+class StreamSettings(_Section, frozen=True):
+    heartbeat_s: float = 15.0
+    """Silence after which `:` is sent; proxies cut at 30-60 s."""
+    lifetime_s: float = 30 * 60.0
+    """How long one connection is served before it is asked to reconnect, less up to a fifth at random."""
+    per_workspace: int = 5
+    """Concurrent streams of one workspace; more is 429."""
+    hot_history_s: float = 5 * 60.0
+    """How long the events of an ended execution stay in memory."""
+    hot_bytes_per_execution: int = 4 * MIB
+    """Events kept in memory for viewers that are nearly level; older ones are read from the store."""
+    hot_bytes_total: int = 64 * MIB
+    """All of them together; the oldest unwatched go first."""
+    max_lag_bytes: int = 64 * MIB
+    """A viewer further behind the live end than this is evicted with its last seq, and may resume at once."""
+
+
+class QueueSettings(_Section, frozen=True):
+    slots: int = 0
+    """Executions that run at one time; 0 means two per processor."""
+    max_queued: int = 1000
+    """Waiting executions; more is 503 with Retry-After."""
+    max_queued_per_workspace: int = 500
+
+
+class StoreSettings(_Section, frozen=True):
+    durability: Literal["process", "power"] = "process"
+    """What a stored event survives: `kill -9` of execd, or loss of power. Terminal records always survive both."""
+    retention_s: float = 30 * 24 * 3600.0
+    """How long ended executions are kept; 0 means for ever."""
+    sweep_every_s: float = 3600.0
+
+
+class SandboxSettings(_Section, frozen=True):
+    sandbox: Literal["bubblewrap", "none"] = "bubblewrap"
+    """`none` runs code with the rights of execd itself: only for code you wrote."""
+    warm_slots: int = 2
+    """Interpreters kept waiting; each costs about 15 MiB."""
+    warm_age_s: float = 600.0
+    """A warm interpreter older than this is replaced, so that system updates reach it."""
+    uid: int = 65534
+    """The user sandboxes run as when execd is started by root."""
+    gid: int = 65534
+    stop_grace_s: float = 2.0
+    """Time between SIGTERM and SIGKILL on cancel."""
+    runtimes_file: Path | None = None
+    """None: the one that comes with execd."""
+    defaults: Limits = Limits()
+    """Limits of a run that asks for none."""
+    caps: Limits = Limits(
+        wall_s=3600.0,
+        cpu_s=3600.0,
+        memory_bytes=4096 * MIB,
+        processes=512,
+        open_files=4096,
+        output_bytes=256 * MIB,
+        file_bytes=1024 * MIB,
+        network=False,
+    )
+    """The most a run may ask for; asking for more is a 400 that names both. `network = true` allows asking for it."""
+
+
+class ShutdownSettings(_Section, frozen=True):
+    grace_s: float = 10.0
+    """From SIGTERM: how long running scripts may go on before they are cancelled."""
+    watchdog_s: float = 20.0
+    """After the grace: when everything else hung, a thread ends the process."""
+
+
+class Settings(_Section, frozen=True):
+    """All of it. Made by `load_settings`, or directly by an embedding program."""
+
+    data_dir: Path = msgspec.field(default_factory=lambda: default_data_dir())
+    """Where the database, the runtime file and the sandboxes' directories live."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: console on a terminal, JSON elsewhere."""
+    http: HttpSettings = HttpSettings()
+    stream: StreamSettings = StreamSettings()
+    queue: QueueSettings = QueueSettings()
+    store: StoreSettings = StoreSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+    @property
+    def slots(self) -> int:
+        return self.queue.slots or 2 * (os.cpu_count() or 1)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server can be reached from this machine only."""
+        if self.http.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.http.host).is_loopback
+        except ValueError:
+            return False
+
+
+def default_data_dir() -> Path:
+    """Give `$XDG_STATE_HOME/execd`, as the XDG base directory specification has it."""
+    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state_home) / "execd"
+
+
+def load_settings(
+    *,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge all sources of settings.
+
+    Args:
+        config_file: an `execd.toml`; None means defaults.
+        environ: where `EXECD_*` are looked up; None means the process's own.
+        overrides: nested, as in the file; they win.
+
+    Raises:
+        ConfigurationError: a value is wrong or a name unknown; the message names the field and its source.
+    """
+    merged: dict[str, Any] = {}
+    if config_file is not None:
+        merged = _read_toml(config_file)
+    _merge(merged, _from_environment(os.environ if environ is None else environ))
+    _merge(merged, dict(overrides or {}))
+    try:
+        return msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings: {error}") from error
+
+
+def load_runtimes(settings: Settings) -> Runtimes:
+    """Read the languages.
+
+    Raises:
+        ConfigurationError: the file is missing or a table is not a runtime.
+    """
+    return parse_runtimes(_read_toml(settings.sandbox.runtimes_file or packaged_file("runtimes.toml")))
+
+
+def packaged_file(name: str) -> Path:
+    """Find a file of `config/`: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "config" / name
+    return inside if inside.exists() else package.parent / "config" / name
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Turn `EXECD_HTTP__PORT=1` into `{"http": {"port": "1"}}`; values are converted with the rest."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX) or name in RESERVED_VARIABLES or name.startswith("EXECD_TEST_"):
+            continue
+        *sections, field = name.removeprefix(ENV_PREFIX).lower().split("__")
+        table = found
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[field] = value.split(",") if field.startswith("allowed_") else value
+    return found
+
+
+RESERVED_VARIABLES = frozenset({"EXECD_URL", "EXECD_TOKEN", "EXECD_CONFIG"})
+"""Read by the command line, not settings."""
+
+
+def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+    for name, value in source.items():
+        if isinstance(value, Mapping) and isinstance(target.get(name), dict):
+            _merge(target[name], value)
+        else:
+            target[name] = dict(value) if isinstance(value, Mapping) else value
