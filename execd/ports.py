@@ -109,7 +109,7 @@ class Pod(Protocol):
         """Let the program see end-of-file after what is queued. Idempotent."""
 
     def stop(self) -> None:
-        """Cancel: the program gets SIGTERM, then after its grace SIGKILL. Idempotent; `Exited` follows within the grace + 1 s."""
+        """Cancel, also before `start`, which then ends as cancelled: the program gets SIGTERM, then after its grace SIGKILL. Idempotent; `Exited` follows within the grace + 1 s."""
 
     async def close(self) -> None:
         """Remove every trace: processes, cgroup, directory. Idempotent; kills at once what still runs.
@@ -285,8 +285,12 @@ class Store(Protocol):
         Cancellation: waits for the store; the batch is written or not, never half of one write.
         """
 
-    async def adopt(self, owner: str) -> Sequence[ExecutionRecord]:
-        """Make `owner` the owner of every unfinished execution whose owner is gone, with a higher epoch, and give them."""
+    async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
+        """Make `owner` the owner of unfinished executions, with a higher epoch, and give them, oldest first.
+
+        Args:
+            only: this one, whoever has it; None for every one whose owner is another.
+        """
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None: ...
 

@@ -172,7 +172,7 @@ def load_settings(
     _merge(merged, _from_environment(os.environ if environ is None else environ))
     _merge(merged, dict(overrides or {}))
     try:
-        return msgspec.convert(merged, Settings, strict=False)
+        return msgspec.convert(merged, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from error
 
@@ -216,6 +216,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 RESERVED_VARIABLES = frozenset({"EXECD_URL", "EXECD_TOKEN", "EXECD_CONFIG"})
 """Read by the command line, not settings."""
+
+
+def _decode_path(wanted: type, value: Any) -> Any:
+    if wanted is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    return value
 
 
 def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:

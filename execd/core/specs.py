@@ -121,3 +121,18 @@ class Priority(enum.IntEnum):
     HIGH = 0
     NORMAL = 1
     LOW = 2
+
+
+def encode_spec(spec: ScriptSpec) -> bytes:
+    """Give a spec as it is stored."""
+    return msgspec.json.encode(spec)
+
+
+def decode_spec(stored: bytes) -> ScriptSpec:
+    """Read back what `encode_spec` gave."""
+    return msgspec.json.decode(stored, type=ScriptSpec)
+
+
+def graph_of(spec: ScriptSpec, *, name: str) -> Graph:
+    """Compile a spec of any kind to the graph that runs it; the one place that knows the kinds."""
+    return script_graph(spec, name=name)

@@ -1,0 +1,198 @@
+"""The edges' side of the actors: turns calls into questions with deadlines. Implements `ports.Engine`.
+
+Rank 0. Asks the coordinator and the router without waiting for room in their mailboxes (a full one is an
+`OverloadedError`), and reads the store directly, because reading harms nobody.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import trio
+
+from execd.actors.messages import CoordinatorMessage, RouterMessage, SendCommand, Subscribe, SubmitExecution
+from execd.core.errors import (
+    ConflictError,
+    ExecdError,
+    IdempotencyConflictError,
+    NotFoundError,
+    StoreUnavailableError,
+)
+from execd.core.events import ExecutionId, Status, WorkspaceId
+from execd.mailbox import Mailbox, Reply
+from execd.ports import (
+    Accepted,
+    Command,
+    Duplicate,
+    ExecutionRecord,
+    Runner,
+    Store,
+    Stored,
+    Submission,
+    Subscription,
+    TokenStore,
+    WriteOutcome,
+)
+
+T = TypeVar("T")
+
+ASK_DEADLINE_S = 10.0
+"""How long an edge waits for an answer: longer than any healthy store takes, shorter than a person's patience."""
+CHECK_DEADLINE_S = 2.0
+"""How long a part may take to say that it is well."""
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Levers:
+    """What the engine pulls besides sending messages; none of them can wait."""
+
+    drain: tuple[Callable[[], None], ...]
+    statistics: tuple[Callable[[], Mapping[str, float]], ...]
+
+
+class LocalEngine:
+    """The engine of this process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        tokens: TokenStore,
+        runner: Runner,
+        to_coordinator: Mailbox[CoordinatorMessage],
+        to_router: Mailbox[RouterMessage],
+        levers: Levers,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._runner = runner
+        self._to_coordinator = to_coordinator
+        self._to_router = to_router
+        self._levers = levers
+        self._now = now
+        self._is_draining = False
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    @property
+    def tokens(self) -> TokenStore:
+        return self._tokens
+
+    async def submit(self, submission: Submission) -> Accepted:
+        repeated = await self._find_repeated(submission)
+        if repeated is not None:
+            return repeated
+        execution_id = new_execution_id(self._now())
+        reply: Reply[WriteOutcome] = Reply()
+        self._to_coordinator.post_nowait(SubmitExecution(execution_id=execution_id, submission=submission, reply=reply))
+        match await _answer(reply):
+            case Stored():
+                return Accepted(id=execution_id, status=Status.QUEUED)
+            case Duplicate(existing=existing, same_request=True):
+                return Accepted(id=existing, status=Status.QUEUED, is_repeat=True)
+            case Duplicate():
+                raise IdempotencyConflictError(KEY_CONFLICT)
+            case refused:
+                raise ExecdError(f"a new execution was refused: {refused.why}")
+
+    async def command(self, execution_id: ExecutionId, command: Command) -> None:
+        reply: Reply[bool] = Reply()
+        self._to_coordinator.post_nowait(SendCommand(execution_id=execution_id, command=command, reply=reply))
+        if await _answer(reply):
+            return
+        record = await self._store.find_execution(execution_id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {execution_id}")
+        raise ConflictError(f"the execution is {record.status}: it takes no commands any more")
+
+    async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None:
+        return await self._store.find_execution(execution_id)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, execution_id: ExecutionId, *, workspace: WorkspaceId, after_seq: int
+    ) -> AsyncIterator[Subscription]:
+        reply: Reply[Subscription] = Reply()
+        question = Subscribe(execution_id=execution_id, workspace=workspace, after_seq=after_seq, reply=reply)
+        self._to_router.post_nowait(question)
+        try:
+            subscription = await _answer(reply)
+        except BaseException:
+            # The router may still answer whom nobody hears any more: then the place is given back at once.
+            reply.on_late_answer(lambda late: late.close())
+            raise
+        try:
+            yield subscription
+        finally:
+            subscription.close()
+
+    async def readiness(self) -> Mapping[str, str]:
+        report: dict[str, str] = {"engine": "draining" if self._is_draining else "ok"}
+        report["store"] = await _health(self._store.check)
+        report["sandbox"] = await _health(self._check_runner)
+        return report
+
+    def statistics(self) -> Mapping[str, float]:
+        merged: dict[str, float] = {}
+        for read in self._levers.statistics:
+            merged.update(read())
+        merged["execd_coordinator_mailbox"] = self._to_coordinator.waiting_count
+        merged["execd_router_mailbox"] = self._to_router.waiting_count
+        return merged
+
+    def drain(self) -> None:
+        self._is_draining = True
+        for lever in self._levers.drain:
+            lever()
+
+    async def _find_repeated(self, submission: Submission) -> Accepted | None:
+        """Answer a repeated request from the store; two at one instant are told apart by the store's own index."""
+        if submission.idempotency_key is None:
+            return None
+        earlier = await self._store.find_by_idempotency_key(submission.workspace, submission.idempotency_key)
+        if earlier is None:
+            return None
+        if earlier.request_sha256 != submission.request_sha256:
+            raise IdempotencyConflictError(KEY_CONFLICT)
+        return Accepted(id=earlier.id, status=earlier.status, is_repeat=True)
+
+    async def _check_runner(self) -> None:
+        report = await self._runner.report()
+        broken = [check.found for check in report.checks if check.level == "fatal"]
+        if not report.ready:
+            raise ExecdError("; ".join(broken) or "no sandbox can be made")
+
+
+KEY_CONFLICT = "this Idempotency-Key was used for another request; a new request needs a new key"
+
+
+async def _answer(reply: Reply[T]) -> T:
+    with trio.move_on_after(ASK_DEADLINE_S):
+        return await reply.wait()
+    raise StoreUnavailableError(f"no answer within {ASK_DEADLINE_S:.0f} s; whether it happened is not known")
+
+
+async def _health(check: Callable[[], Awaitable[object]]) -> str:
+    try:
+        with trio.fail_after(CHECK_DEADLINE_S):
+            await check()
+    except ExecdError as error:
+        return error.message
+    except trio.TooSlowError:
+        return f"no answer within {CHECK_DEADLINE_S:.0f} s"
+    return "ok"
+
+
+def new_execution_id(at: datetime) -> ExecutionId:
+    """Give `exec-<unix ms>-<9 base36>`: sorts by time, and nobody guesses the rest."""
+    tail = "".join(secrets.choice(_BASE36) for _ in range(9))
+    return ExecutionId(f"exec-{round(at.timestamp() * 1000)}-{tail}")

@@ -1,0 +1,48 @@
+"""What the coordinator keeps of each execution it has: means to reach its saga that cannot block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from execd.actors.messages import Instruction
+from execd.core.errors import ExecdError, OverloadedError
+from execd.core.state import State
+from execd.ports import ExecutionRecord
+
+INSTRUCTION_CAPACITY = 16
+"""Commands that may wait for a saga which is busy storing; stdin is bytes-bounded by the pod itself."""
+
+
+@dataclass(slots=True)
+class SagaHandle:
+    """One execution that waits or runs here."""
+
+    record: ExecutionRecord
+    state: State | None
+    """None: whoever runs it reads the journal first."""
+    tx: trio.MemorySendChannel[Instruction]
+    rx: trio.MemoryReceiveChannel[Instruction]
+    crash_count: int = 0
+
+    def instruct_nowait(self, instruction: Instruction) -> None:
+        """Put a command into the saga's channel, or refuse it there and then."""
+        try:
+            self.tx.send_nowait(instruction)
+        except trio.WouldBlock:
+            instruction.reply.fail(OverloadedError("the execution has as many commands waiting as it may"))
+
+    def refuse_instructions(self, error: ExecdError) -> None:
+        """Answer what no saga will hear any more."""
+        while True:
+            try:
+                self.rx.receive_nowait().reply.fail(error)
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+
+
+def open_handle(record: ExecutionRecord, state: State | None) -> SagaHandle:
+    """Make the handle of an execution that is not running yet."""
+    tx, rx = trio.open_memory_channel[Instruction](INSTRUCTION_CAPACITY)
+    return SagaHandle(record=record, state=state, tx=tx, rx=rx)

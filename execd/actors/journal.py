@@ -1,0 +1,86 @@
+"""One execution's pen: numbers facts, hands them to the result writer, and knows what is stored.
+
+Owned by one saga. Records are sent on without waiting for the store, so a flood of output is committed in groups; before
+a side effect the saga waits until nothing is outstanding.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+
+from execd.actors.messages import StoreWrite, WriterMessage
+from execd.core.codec import number_fact
+from execd.core.errors import ExecdError
+from execd.core.events import ExecutionId, Fact
+from execd.core.state import State
+from execd.mailbox import Reply
+from execd.ports import Append, Stored, WriteOutcome
+
+
+class FencedError(ExecdError):
+    """Another owner has this execution, or it is final: stop, and write nothing more."""
+
+    code = "fenced"
+    status = 409
+
+
+class Journal:
+    """The writing end of one journal."""
+
+    def __init__(
+        self, execution_id: ExecutionId, *, epoch: int, to_writer: trio.MemorySendChannel[WriterMessage]
+    ) -> None:
+        self._execution_id = execution_id
+        self._epoch = epoch
+        self._to_writer = to_writer
+        self._outstanding: deque[Reply[WriteOutcome]] = deque()
+
+    async def record(self, facts: Sequence[Fact], state: State) -> None:
+        """Hand over the next facts.
+
+        Args:
+            state: what it is after them; its `head_seq` gives the numbers.
+
+        Raises:
+            FencedError: an earlier record was refused.
+        """
+        self._take_answers()
+        after_seq = state.head_seq - len(facts)
+        events = tuple(
+            number_fact(self._execution_id, seq, fact) for seq, fact in enumerate(facts, start=after_seq + 1)
+        )
+        write = Append(
+            execution_id=self._execution_id,
+            epoch=self._epoch,
+            after_seq=after_seq,
+            events=events,
+            status=state.status,
+            started_at=state.started_at,
+            finished_at=state.ended_at,
+            error=state.ending.error if state.ending is not None else None,
+        )
+        reply: Reply[WriteOutcome] = Reply()
+        self._outstanding.append(reply)
+        await self._to_writer.send(StoreWrite(write=write, reply=reply))
+
+    async def wait_stored(self) -> None:
+        """Wait until everything handed over is durable.
+
+        Raises:
+            FencedError: something was refused.
+            StoreUnavailableError: the result writer crashed with it in hand; only the store knows.
+        """
+        while self._outstanding:
+            self._check(await self._outstanding[0].wait())
+            self._outstanding.popleft()
+
+    def _take_answers(self) -> None:
+        while self._outstanding and self._outstanding[0].is_answered:
+            self._check(self._outstanding.popleft().value)
+
+    def _check(self, outcome: WriteOutcome) -> None:
+        if not isinstance(outcome, Stored):
+            raise FencedError(f"a write to {self._execution_id} was refused: {outcome}")

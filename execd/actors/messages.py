@@ -1,0 +1,120 @@
+"""The postal vocabulary: every message that crosses from one actor to another.
+
+Questions carry a `Reply`; everything else is a fact the receiver must live with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from execd.core.codec import StoredEvent
+from execd.core.events import ExecutionId, WorkspaceId
+from execd.mailbox import Reply
+from execd.ports import (
+    Append,
+    Command,
+    Create,
+    ExecutionRecord,
+    Submission,
+    Subscription,
+    Write,
+    WriteOutcome,
+)
+
+# to the coordinator
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitExecution:
+    """A new execution. The result writer answers, once it is stored; the coordinator only if it refuses."""
+
+    execution_id: ExecutionId
+    submission: Submission
+    reply: Reply[WriteOutcome]
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommand:
+    execution_id: ExecutionId
+    command: Command
+    reply: Reply[bool]
+    """True when a live saga obeys; False when this coordinator knows no such execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaFinished:
+    execution_id: ExecutionId
+    outcome: str
+    """The final status; `fenced` when another owner has it; `crashed` when the saga failed."""
+
+
+CoordinatorMessage = SubmitExecution | SendCommand | SagaFinished
+
+# to a saga
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A command on its way to the saga that obeys it."""
+
+    command: Command
+    reply: Reply[bool]
+
+
+# to the result writer
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWrite:
+    """Store, then publish, then tell the asker. `reply` answers what became of it."""
+
+    write: Write
+    reply: Reply[WriteOutcome]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptExecutions:
+    """Take over what nobody runs; answered after every write that came before it."""
+
+    owner: str
+    only: ExecutionId | None
+    reply: Reply[Sequence[ExecutionRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEnded:
+    """Delete what ended before then."""
+
+    finished_before: datetime
+
+
+WriterMessage = StoreWrite | AdoptExecutions | SweepEnded
+
+# to the stream router
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEvents:
+    """Events that are stored. Several journals may be mixed; each one's are in order."""
+
+    events: tuple[StoredEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    execution_id: ExecutionId
+    workspace: WorkspaceId
+    after_seq: int
+    reply: Reply[Subscription]
+
+
+RouterMessage = PublishEvents | Subscribe
+
+
+def events_of(write: Write) -> tuple[StoredEvent, ...]:
+    """Give the events a write adds to a journal."""
+    match write:
+        case Create(events=events) | Append(events=events):
+            return events

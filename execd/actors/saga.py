@@ -1,0 +1,340 @@
+"""The saga: runs one execution from its slot to its stored result.
+
+Owns: one graph machine and the step runners it started.
+Receives: signals from step runners and timers, instructions from the coordinator. Sends: `StoreWrite` to the result
+writer and `SagaFinished`, through the coordinator's crash barrier, at the end.
+
+It feeds every signal to the pure machine and carries out what comes back, in order. `StartPod` waits until every record
+before it is stored: no side effect begins before the event that announces it. On every way out its pods are removed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+import trio
+
+from execd.actors.handles import SagaHandle
+from execd.actors.journal import Journal
+from execd.actors.messages import Instruction, WriterMessage
+from execd.actors.pod_registry import PodRegistry
+from execd.actors.step_runner import StepRunner
+from execd.core.codec import decode_event, to_fact
+from execd.core.errors import ConflictError, ExecdError
+from execd.core.events import ExecutionId, NodeId, StopMode, WorkspaceId
+from execd.core.machine import step
+from execd.core.outcome import PodState, classify
+from execd.core.signals import (
+    Begin,
+    LaunchNode,
+    Lost,
+    NodeExited,
+    Order,
+    PauseAsked,
+    PodPrepared,
+    Record,
+    ResumeAsked,
+    RetryDue,
+    ScheduleRetry,
+    Signal,
+    StartPod,
+    StopAsked,
+    StopNode,
+)
+from execd.core.specs import decode_spec, graph_of
+from execd.core.state import Phase, State, fold, new_state
+from execd.ports import (
+    Cancel,
+    Command,
+    ExecutionRecord,
+    Interrupt,
+    Pause,
+    Pod,
+    PodRequest,
+    Resume,
+    Runner,
+    SendStdin,
+    Store,
+)
+
+log = structlog.get_logger()
+
+INBOX_CAPACITY = 8
+"""Signals that may wait: at 64 KiB of output each, half a mebibyte per execution."""
+
+JOURNAL_PAGE_BYTES = 1024 * 1024
+"""What recovery reads of a journal at once."""
+JUST_ENDED = "the execution has just ended"
+
+Now = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class SagaTools:
+    """What every saga of an engine uses."""
+
+    runner: Runner
+    registry: PodRegistry
+    now: Now
+    inbox_capacity: int = INBOX_CAPACITY
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose execution this is, as pods are labelled."""
+
+    execution_id: ExecutionId
+    workspace: WorkspaceId
+    user: str
+
+
+class Saga:
+    """One live execution; `run` is its task."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        identity: Identity,
+        journal: Journal,
+        tools: SagaTools,
+        instructions: trio.MemoryReceiveChannel[Instruction],
+    ) -> None:
+        self._state = state
+        self._identity = identity
+        self._journal = journal
+        self._tools = tools
+        self._instructions = instructions
+        self._tx, self._rx = trio.open_memory_channel[Signal | Instruction](tools.inbox_capacity)
+        self._steps: dict[NodeId, StepRunner] = {}
+        self._prepared: dict[NodeId, Pod] = {}
+
+    async def run(self, first: Instruction | Lost | None) -> str:
+        """Carry the execution to its end and give its final status.
+
+        Args:
+            first: None begins it; an instruction is obeyed in its place; `Lost` goes on from the journal.
+
+        Raises:
+            FencedError: another owner has it; nothing was written.
+        """
+        async with trio.open_nursery() as nursery:
+            try:
+                await self._hear_first(first, nursery)
+                nursery.start_soon(self._relay_instructions)
+                while self._state.phase is not Phase.STORED:
+                    await self._receive(await self._rx.receive(), nursery)
+                await self._journal.wait_stored()
+            finally:
+                nursery.cancel_scope.cancel()
+                self._refuse_late_instructions()
+        return str(self._state.status)
+
+    async def _hear_first(self, first: Instruction | Lost | None, nursery: trio.Nursery) -> None:
+        if first is not None:
+            await self._receive(first, nursery)
+        if self._state.phase is Phase.QUEUED:
+            await self._begin(nursery)
+
+    async def _begin(self, nursery: trio.Nursery) -> None:
+        """Choose the first node's place before telling that it starts, so that the event can say warm or cold."""
+        started_from = "cold"
+        for node in self._state.ready[:1]:
+            pod = self._prepare(node, attempt=1)
+            if isinstance(pod, Exception):
+                continue
+            self._prepared[node] = pod
+            started_from = pod.started_from
+        now = self._tools.now()
+        await self._hear(Begin(at=now, runner=self._tools.runner.name, started_from=started_from), nursery)
+
+    async def _relay_instructions(self) -> None:
+        """Commands wait their turn among the signals; the coordinator, which may not wait, only fills a channel."""
+        async for instruction in self._instructions:
+            try:
+                await self._tx.send(instruction)
+            except trio.Cancelled:
+                instruction.reply.fail(ConflictError(JUST_ENDED))
+                raise
+
+    async def _receive(self, message: Signal | Instruction, nursery: trio.Nursery) -> None:
+        if isinstance(message, Signal):
+            await self._hear(message, nursery)
+            return
+        try:
+            await self._obey(message.command, nursery)
+        except ExecdError as error:
+            message.reply.fail(error)
+        else:
+            message.reply.answer(value=True)
+
+    async def _obey(self, command: Command, nursery: trio.Nursery) -> None:
+        if isinstance(command, SendStdin):
+            self._send_stdin(command)
+            return
+        await self._hear(_to_signal(command, self._tools.now()), nursery)
+        await self._journal.wait_stored()
+
+    def _send_stdin(self, command: SendStdin) -> None:
+        """Every node that reads gets it; a script has one."""
+        if not self._steps:
+            raise ConflictError("nothing runs that could read stdin")
+        for runner in self._steps.values():
+            if command.data:
+                runner.pod.send_stdin_nowait(command.data)
+            if command.close:
+                runner.pod.close_stdin_nowait()
+
+    async def _hear(self, signal: Signal, nursery: trio.Nursery) -> None:
+        """Feed the machine, and what it asks for may give it more to hear at once."""
+        heard: deque[Signal] = deque([signal])
+        while heard:
+            self._state, orders = step(self._state, heard.popleft())
+            for order in orders:
+                answer = await self._carry_out(order, nursery)
+                if answer is not None:
+                    heard.append(answer)
+
+    async def _carry_out(self, order: Order, nursery: trio.Nursery) -> Signal | None:
+        match order:
+            case Record(facts=facts):
+                await self._journal.record(facts, self._state)
+            case LaunchNode(node=node, attempt=attempt):
+                return self._launch(node, attempt, nursery)
+            case StartPod(node=node):
+                await self._journal.wait_stored()
+                self._steps[node].go.set()
+            case StopNode(node=node):
+                self._stop(node)
+            case ScheduleRetry(node=node, retry_at=retry_at):
+                nursery.start_soon(self._call_retry, node, retry_at)
+        return None
+
+    def _prepare(self, node: NodeId, *, attempt: int) -> Pod | ExecdError:
+        request = PodRequest(
+            execution_id=self._identity.execution_id,
+            workspace=self._identity.workspace,
+            user=self._identity.user,
+            node=node,
+            attempt=attempt,
+            spec=self._state.nodes_by_id[node].spec,
+        )
+        try:
+            return self._tools.runner.prepare(request)
+        except ExecdError as error:
+            return error
+
+    def _launch(self, node: NodeId, attempt: int, nursery: trio.Nursery) -> Signal:
+        pod = self._prepared.pop(node, None) or self._prepare(node, attempt=attempt)
+        now = self._tools.now()
+        if isinstance(pod, Exception):
+            log.warning("sandbox_unavailable", node=node, error=pod.message)
+            outcome = classify(None, PodState(reason="sandbox_unavailable", message=pod.message, started=False))
+            return NodeExited(at=now, node=node, attempt=attempt, outcome=outcome)
+        runner = StepRunner(
+            pod,
+            node=node,
+            attempt=attempt,
+            to_saga=self._tx,
+            registry=self._tools.registry,
+            now=self._tools.now,
+        )
+        self._steps[node] = runner
+        nursery.start_soon(self._run_step, node, runner)
+        return PodPrepared(
+            at=now,
+            node=node,
+            attempt=attempt,
+            pod=pod.name,
+            runtime=pod.runtime,
+            isolation=pod.isolation,
+            image=pod.image,
+        )
+
+    async def _run_step(self, node: NodeId, runner: StepRunner) -> None:
+        try:
+            await runner.run()
+        finally:
+            if self._steps.get(node) is runner:
+                del self._steps[node]
+
+    def _stop(self, node: NodeId) -> None:
+        """A pod that was stopped before it was let go starts stopped, and tells its end like any other."""
+        runner = self._steps.get(node)
+        if runner is None:
+            return
+        runner.pod.stop()
+        runner.go.set()
+
+    async def _call_retry(self, node: NodeId, retry_at: datetime) -> None:
+        await trio.sleep(max(0.0, (retry_at - self._tools.now()).total_seconds()))
+        await self._tx.send(RetryDue(at=self._tools.now(), node=node))
+
+    def _refuse_late_instructions(self) -> None:
+        """Whoever asked in the last instant learns that it is over; the coordinator sees to its own channel."""
+        while True:
+            try:
+                message = self._rx.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+            if isinstance(message, Instruction):
+                message.reply.fail(ConflictError(JUST_ENDED))
+
+
+_SIGNALS: dict[type[Command], Callable[[Command, datetime], Signal]] = {
+    Cancel: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.CANCEL),
+    Interrupt: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.INTERRUPT),
+    Pause: lambda command, at: PauseAsked(at=at, by=_who(command)),
+    Resume: lambda command, at: ResumeAsked(at=at, by=_who(command)),
+}
+
+
+def _who(command: Command) -> str:
+    assert isinstance(command, Cancel | Interrupt | Pause | Resume)
+    return command.by
+
+
+def _to_signal(command: Command, at: datetime) -> Signal:
+    return _SIGNALS[type(command)](command, at)
+
+
+async def run_saga(
+    handle: SagaHandle,
+    first: Instruction | Lost | None,
+    *,
+    tools: SagaTools,
+    store: Store,
+    to_writer: trio.MemorySendChannel[WriterMessage],
+) -> str:
+    """Run one execution to its end, from its handle or, where that has no state, from its journal.
+
+    Returns:
+        Its final status.
+
+    Raises:
+        FencedError: another owner has it.
+    """
+    record = handle.record
+    state = handle.state or await _read_state(record, store)
+    if state.phase is Phase.STORED:
+        return str(state.status)
+    saga = Saga(
+        state,
+        identity=Identity(execution_id=record.id, workspace=record.workspace, user=record.user),
+        journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer),
+        tools=tools,
+        instructions=handle.rx,
+    )
+    return await saga.run(first)
+
+
+async def _read_state(record: ExecutionRecord, store: Store) -> State:
+    """Fold the journal: the same function that made the state makes it again."""
+    state = new_state(graph_of(decode_spec(record.spec), name=record.name))
+    while page := await store.read_events(record.id, after_seq=state.head_seq, limit_bytes=JOURNAL_PAGE_BYTES):
+        state = fold(state, (to_fact(decode_event(event.body)) for event in page))
+    return state

@@ -1,0 +1,122 @@
+"""A step runner: the hand of a saga that runs one attempt of one node in one pod.
+
+Turns frames into signals, bytes into text, and whatever happened at the end into one `NodeExited`. It waits for both
+pipes, the exit record and the pod's end; when the pod watcher says the pod is gone and no `Exited` frame follows, the
+attempt is lost, never a success.
+
+Sends (blocking, up the ranks): signals to the saga. While the saga is busy storing, the program's pipes fill: right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+import trio
+
+from execd.actors.pod_registry import PodRegistry
+from execd.core.events import NodeId, Output, Stream
+from execd.core.outcome import PodState, classify
+from execd.core.signals import NodeExited, OutputArrived, OutputDropped, PodProgressed, Signal
+from execd.core.text import OutputDecoder
+from execd.mailbox import Slot
+from execd.ports import Chunk, Dropped, Exited, Pod, PodObservation, Started
+
+log = structlog.get_logger()
+
+LAST_WORDS_S = 5.0
+"""How long after a pod was seen gone its last frames may take: longer than its pipes need to drain, short for a person."""
+
+Now = Callable[[], datetime]
+
+
+class StepRunner:
+    """One attempt, from a prepared pod to its verdict."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        *,
+        node: NodeId,
+        attempt: int,
+        to_saga: trio.MemorySendChannel[Signal],
+        registry: PodRegistry,
+        now: Now,
+    ) -> None:
+        self.pod = pod
+        self.go = trio.Event()
+        """Set by the saga once everything that announces this pod is stored."""
+        self._node = node
+        self._attempt = attempt
+        self._to_saga = to_saga
+        self._registry = registry
+        self._now = now
+        self._decoders = {stream: OutputDecoder(stream) for stream in Stream}
+
+    async def run(self) -> None:
+        """Run the pod to its end and report it.
+
+        Cancellation: the pod is killed and removed; nothing more is reported.
+        """
+        with self._registry.watch(self.pod.name) as observed:
+            try:
+                await self.go.wait()
+                await self.pod.start()
+                await self._report_end(await self._follow(observed))
+            finally:
+                await self.pod.close()
+
+    async def _follow(self, observed: Slot[PodObservation]) -> Exited:
+        """Pass frames on until the last; a pod that is gone without one has `LAST_WORDS_S` left."""
+        exited = Exited(record=None, pod=PodState())
+
+        async def give_up_when_gone(scope: trio.CancelScope) -> None:
+            nonlocal exited
+            while (observation := await observed.take()).phase != "gone":
+                log.debug("pod_observed", pod=observation.pod, phase=observation.phase)
+            exited = Exited(record=None, pod=observation.state)
+            scope.deadline = trio.current_time() + LAST_WORDS_S
+
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(give_up_when_gone, scope)
+                exited = await self._receive_all()
+            nursery.cancel_scope.cancel()
+        return exited
+
+    async def _receive_all(self) -> Exited:
+        while True:
+            match await self.pod.receive():
+                case Exited() as exited:
+                    return exited
+                case Started():
+                    await self._send(self._progress())
+                case Chunk(stream=stream, data=data):
+                    await self._send_outputs(self._decoders[stream].feed(data))
+                case Dropped(stream=stream, dropped_bytes=dropped_bytes):
+                    await self._send_dropped(stream, dropped_bytes)
+
+    async def _report_end(self, exited: Exited) -> None:
+        for decoder in self._decoders.values():
+            await self._send_outputs(decoder.finish())
+        outcome = classify(exited.record, exited.pod)
+        await self._send(NodeExited(at=self._now(), node=self._node, attempt=self._attempt, outcome=outcome))
+
+    def _progress(self) -> PodProgressed:
+        return PodProgressed(at=self._now(), node=self._node, attempt=self._attempt, phase="running")
+
+    async def _send_outputs(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            await self._send(OutputArrived(at=self._now(), node=self._node, attempt=self._attempt, output=output))
+
+    async def _send_dropped(self, stream: Stream, dropped_bytes: int) -> None:
+        await self._send_outputs(self._decoders[stream].finish())
+        await self._send(
+            OutputDropped(
+                at=self._now(), node=self._node, attempt=self._attempt, stream=stream, dropped_bytes=dropped_bytes
+            )
+        )
+
+    async def _send(self, signal: Signal) -> None:
+        await self._to_saga.send(signal)

@@ -1,0 +1,98 @@
+"""Between records and rows of the SQLite store."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
+from execd.ports import ExecutionRecord, Token
+
+EXECUTION_COLUMNS = (
+    "id, kind, workspace, user, name, spec, status, priority, created_ms, started_ms, finished_ms, error, attempt_of, "
+    "owner, epoch, head_seq, idempotency_key, request_sha256"
+)
+
+
+def to_milliseconds(at: datetime | None) -> int | None:
+    """Give unix milliseconds."""
+    return None if at is None else round(at.timestamp() * 1000)
+
+
+def from_milliseconds(value: int | None) -> datetime | None:
+    """Give an aware UTC datetime, exact to the millisecond."""
+    if value is None:
+        return None
+    seconds, milliseconds = divmod(value, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+
+
+def to_row(record: ExecutionRecord) -> tuple[Any, ...]:
+    """Give the values of `EXECUTION_COLUMNS`."""
+    return (
+        record.id,
+        record.kind,
+        record.workspace,
+        record.user,
+        record.name,
+        record.spec,
+        record.status,
+        record.priority,
+        to_milliseconds(record.created_at),
+        to_milliseconds(record.started_at),
+        to_milliseconds(record.finished_at),
+        encode_error(record.error),
+        record.attempt_of,
+        record.owner,
+        record.epoch,
+        record.head_seq,
+        record.idempotency_key,
+        record.request_sha256,
+    )
+
+
+def to_record(row: sqlite3.Row) -> ExecutionRecord:
+    """Read a row that has at least `EXECUTION_COLUMNS`."""
+    created_at = from_milliseconds(row["created_ms"])
+    assert created_at is not None
+    return ExecutionRecord(
+        id=ExecutionId(row["id"]),
+        kind=row["kind"],
+        workspace=WorkspaceId(row["workspace"]),
+        user=row["user"],
+        name=row["name"],
+        spec=row["spec"],
+        status=Status(row["status"]),
+        priority=row["priority"],
+        created_at=created_at,
+        started_at=from_milliseconds(row["started_ms"]),
+        finished_at=from_milliseconds(row["finished_ms"]),
+        error=None if row["error"] is None else msgspec.json.decode(row["error"], type=Failure),
+        attempt_of=None if row["attempt_of"] is None else ExecutionId(row["attempt_of"]),
+        owner=row["owner"],
+        epoch=row["epoch"],
+        head_seq=row["head_seq"],
+        idempotency_key=row["idempotency_key"],
+        request_sha256=row["request_sha256"],
+    )
+
+
+def encode_error(error: Failure | None) -> bytes | None:
+    return None if error is None else msgspec.json.encode(error)
+
+
+def to_token(row: sqlite3.Row) -> Token:
+    created_at = from_milliseconds(row["created_ms"])
+    assert created_at is not None
+    return Token(
+        id=row["id"],
+        sha256=row["sha256"],
+        workspace=WorkspaceId(row["workspace"]),
+        role=row["role"],
+        user=row["user"],
+        created_at=created_at,
+        expires_at=from_milliseconds(row["expires_ms"]),
+    )

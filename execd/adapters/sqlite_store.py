@@ -1,0 +1,296 @@
+"""The embedded store: one SQLite file in WAL mode, one writer thread, one process.
+
+Owns: the file, its lock, a writing connection on a thread of its own and a few reading ones. Readers never wait for the
+writer, nor it for them.
+
+Durability: a commit with `synchronous = NORMAL` survives `kill -9`, because the operating system has it; one with `FULL`
+also survives loss of power. Batches with a terminal record are always written with `FULL`, which syncs everything before
+them in the log too. Source: SQLite, "Write-Ahead Logging", section on durability.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, to_milliseconds, to_record, to_token
+from execd.adapters.sqlite_schema import migrate
+from execd.adapters.sqlite_writes import apply_write
+from execd.adapters.threads import DedicatedThread
+from execd.core.codec import StoredEvent
+from execd.core.errors import InvalidRequestError, StoreLockedError, StoreUnavailableError
+from execd.core.events import ExecutionId, WorkspaceId
+from execd.ports import Append, ExecutionFilter, ExecutionPage, ExecutionRecord, Token, Write, WriteOutcome
+
+T = TypeVar("T")
+
+READERS = 4
+"""Reading connections: more than the cores of a small machine do not read faster."""
+CLOSE_DEADLINE_S = 5.0
+"""How long closing waits for the commit in hand."""
+BUSY_TIMEOUT_S = 1.0
+"""How long SQLite waits for a lock somebody else holds (a backup) before the writer retries by itself."""
+
+
+class SqliteStore:
+    """Implements `ports.Store` and `ports.TokenStore`. Made by `open_sqlite_store`."""
+
+    def __init__(self, path: Path, *, is_power_safe: bool) -> None:
+        self._path = path
+        self._is_power_safe = is_power_safe
+        self._writer_thread = DedicatedThread("execd-store")
+        self._writer = _connect(path)
+        self._readers: list[sqlite3.Connection] = []
+        self._reader_limit = trio.CapacityLimiter(READERS)
+
+    async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        return await self._writer_thread.run(lambda: self._commit(batch))
+
+    async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
+        which, value = ("owner <> ?", owner) if only is None else ("id = ?", only)
+
+        def adopt() -> list[ExecutionRecord]:
+            with self._transaction(is_power_safe=False) as connection:
+                rows = connection.execute(
+                    f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE is_final = 0 AND {which} "
+                    f"RETURNING {EXECUTION_COLUMNS}, key",
+                    (owner, value),
+                ).fetchall()
+            return [to_record(row) for row in sorted(rows, key=lambda row: int(row["key"]))]
+
+        return await self._writer_thread.run(adopt)
+
+    async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None:
+        query = f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ?"
+        return await self._read(lambda db: _first_record(db.execute(query, (execution_id,))))
+
+    async def find_by_idempotency_key(self, workspace: WorkspaceId, key: str) -> ExecutionRecord | None:
+        query = f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE workspace = ? AND idempotency_key = ?"
+        return await self._read(lambda db: _first_record(db.execute(query, (workspace, key))))
+
+    async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
+        where, values = _where(which, before_key=_parse_cursor(cursor))
+        query = f"SELECT {EXECUTION_COLUMNS}, key FROM executions WHERE {where} ORDER BY key DESC LIMIT ?"
+        rows = await self._read(lambda db: db.execute(query, (*values, limit + 1)).fetchall())
+        items = tuple(to_record(row) for row in rows[:limit])
+        return ExecutionPage(items=items, next_cursor=str(rows[limit - 1]["key"]) if len(rows) > limit else None)
+
+    async def read_events(
+        self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
+    ) -> Sequence[StoredEvent]:
+        return await self._read(lambda db: _read_page(db, execution_id, after_seq, limit_bytes, types))
+
+    async def sweep(self, *, finished_before: datetime, limit: int) -> int:
+        def delete() -> int:
+            with self._transaction(is_power_safe=False) as connection:
+                rows = connection.execute(
+                    "SELECT key FROM executions WHERE is_final = 1 AND finished_ms < ? ORDER BY finished_ms LIMIT ?",
+                    (to_milliseconds(finished_before), limit),
+                ).fetchall()
+                keys = [(row["key"],) for row in rows]
+                connection.executemany("DELETE FROM events WHERE execution_key = ?", keys)
+                connection.executemany("DELETE FROM executions WHERE key = ?", keys)
+            return len(keys)
+
+        return await self._writer_thread.run(delete)
+
+    async def check(self) -> None:
+        def touch() -> None:
+            with self._transaction(is_power_safe=False) as connection:
+                connection.execute("PRAGMA user_version = 1")
+
+        await self._writer_thread.run(touch)
+        await self._read(lambda db: db.execute("SELECT count(*) FROM migrations").fetchone())
+
+    async def put_token(self, token: Token) -> None:
+        values = (token.id, token.sha256, token.workspace, token.role, token.user)
+        times = (to_milliseconds(token.created_at), to_milliseconds(token.expires_at))
+
+        def insert() -> None:
+            with self._transaction(is_power_safe=True) as connection:
+                connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, *times))
+
+        await self._writer_thread.run(insert)
+
+    async def find_token(self, sha256: str) -> Token | None:
+        query = "SELECT * FROM tokens WHERE sha256 = ?"
+        row = await self._read(lambda db: db.execute(query, (sha256,)).fetchone())
+        return None if row is None else to_token(row)
+
+    async def list_tokens(self, workspace: WorkspaceId) -> Sequence[Token]:
+        query = "SELECT * FROM tokens WHERE workspace = ? ORDER BY created_ms"
+        return [to_token(row) for row in await self._read(lambda db: db.execute(query, (workspace,)).fetchall())]
+
+    async def delete_token(self, workspace: WorkspaceId, token_id: str) -> bool:
+        def delete() -> bool:
+            with self._transaction(is_power_safe=True) as connection:
+                query = "DELETE FROM tokens WHERE workspace = ? AND id = ?"
+                return connection.execute(query, (workspace, token_id)).rowcount > 0
+
+        return await self._writer_thread.run(delete)
+
+    def close(self) -> None:
+        """Let the commit in hand end, then let go of the file. Blocks up to `CLOSE_DEADLINE_S`."""
+        if self._writer_thread.close(wait_s=CLOSE_DEADLINE_S):
+            self._writer.close()
+        for connection in self._readers:
+            connection.close()
+
+    def _commit(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        has_terminal = any(isinstance(write, Append) and write.is_terminal for write in batch)
+        with self._transaction(is_power_safe=has_terminal) as connection:
+            return [apply_write(connection, write) for write in batch]
+
+    @contextmanager
+    def _transaction(self, *, is_power_safe: bool) -> Iterator[sqlite3.Connection]:
+        """Commit on the way out, or roll back and map what SQLite said."""
+        connection = self._writer
+        level = "FULL" if is_power_safe or self._is_power_safe else "NORMAL"
+        try:
+            connection.execute(f"PRAGMA synchronous = {level}")
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite: {error}") from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def read() -> T:
+            connection = self._readers.pop() if self._readers else _connect(self._path, is_reader=True)
+            try:
+                return query(connection)
+            except sqlite3.Error as error:
+                raise StoreUnavailableError(f"SQLite: {error}") from error
+            finally:
+                self._readers.append(connection)
+
+        return await trio.to_thread.run_sync(read, limiter=self._reader_limit)
+
+
+@asynccontextmanager
+async def open_sqlite_store(directory: Path, *, is_power_safe: bool) -> AsyncIterator[SqliteStore]:
+    """Open, or make, the database in `directory` and hold its lock until the block is left.
+
+    Raises:
+        StoreLockedError: another process holds it; the message names the process.
+        StoreUnavailableError: the directory cannot be written, or the file is no database of ours.
+    """
+    _make_directory(directory)
+    with _lock(directory):
+        path = directory / "execd.db"
+        await trio.to_thread.run_sync(_prepare_file, path)
+        store = SqliteStore(path, is_power_safe=is_power_safe)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreUnavailableError(f"cannot make {directory}: {error.strerror}") from error
+
+
+def _prepare_file(path: Path) -> None:
+    try:
+        connection = _connect(path)
+        try:
+            migrate(connection)
+        finally:
+            connection.close()
+        path.chmod(0o600)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailableError(f"cannot open {path}: {error}") from error
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Hold an exclusive lock that the kernel takes away the moment this process dies."""
+    path = directory / "execd.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+            raise StoreLockedError(
+                f"another execd (process {holder}) uses {directory}: stop it, or choose another data directory"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(fd)
+
+
+def _connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = OFF")
+    if is_reader:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _first_record(rows: sqlite3.Cursor) -> ExecutionRecord | None:
+    row = rows.fetchone()
+    return None if row is None else to_record(row)
+
+
+def _parse_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidRequestError("cursor: not one this server gave; use `next_cursor` of the page before")
+    return int(cursor)
+
+
+def _where(which: ExecutionFilter, *, before_key: int | None) -> tuple[str, list[object]]:
+    terms: list[tuple[str, object]] = [
+        ("workspace = ?", which.workspace),
+        ("status = ?", which.status),
+        ("kind = ?", which.kind),
+        ("instr(name, ?) > 0", which.name),
+        ("attempt_of = ?", which.attempt_of),
+        ("key < ?", before_key),
+    ]
+    used = [(term, value) for term, value in terms if value is not None]
+    return " AND ".join(term for term, _ in used), [value for _, value in used]
+
+
+def _read_page(
+    db: sqlite3.Connection,
+    execution_id: ExecutionId,
+    after_seq: int,
+    limit_bytes: int,
+    types: frozenset[str] | None,
+) -> list[StoredEvent]:
+    chosen = f"AND type IN ({', '.join('?' * len(types))})" if types else ""
+    rows = db.execute(
+        "SELECT seq, type, body FROM events "
+        f"WHERE execution_key = (SELECT key FROM executions WHERE id = ?) AND seq > ? {chosen} ORDER BY seq",
+        (execution_id, after_seq, *(types or ())),
+    )
+    page: list[StoredEvent] = []
+    size = 0
+    for row in rows:
+        size += len(row["body"])
+        if page and size > limit_bytes:
+            break
+        page.append(StoredEvent(execution_id=execution_id, seq=row["seq"], type=row["type"], body=row["body"]))
+    rows.close()
+    return page

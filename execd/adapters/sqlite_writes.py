@@ -1,0 +1,107 @@
+"""The writes of the SQLite store: what each does inside the batch's transaction, and what it answers.
+
+A write that does not apply changes nothing and says why; it never fails the batch. A write that happened already, because
+its answer was lost, answers `Stored` again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, encode_error, to_milliseconds, to_row
+from execd.core.codec import StoredEvent
+from execd.core.events import FINAL_STATUSES, ExecutionId, Status
+from execd.ports import Append, Create, Duplicate, Fenced, Stored, Write, WriteOutcome
+
+_INSERT_EXECUTION = (
+    f"INSERT INTO executions ({EXECUTION_COLUMNS}) VALUES ({', '.join('?' * len(EXECUTION_COLUMNS.split(',')))})"
+)
+_INSERT_EVENT = "INSERT INTO events (execution_key, seq, type, body) VALUES (?, ?, ?, ?)"
+_ADVANCE = """
+    UPDATE executions
+       SET head_seq = ?, status = ?, is_final = ?, started_ms = coalesce(started_ms, ?),
+           finished_ms = coalesce(finished_ms, ?), error = coalesce(?, error)
+     WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0
+ RETURNING key
+"""
+
+
+def apply_write(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
+    """Carry out one write within the open transaction."""
+    match write:
+        case Create():
+            return _create(connection, write)
+        case Append():
+            return _append(connection, write)
+
+
+def _create(connection: sqlite3.Connection, write: Create) -> WriteOutcome:
+    record = write.record
+    if _has_events(connection, record.id, write.events):
+        return Stored()
+    if record.idempotency_key is not None:
+        found = connection.execute(
+            "SELECT id, request_sha256 FROM executions WHERE workspace = ? AND idempotency_key = ?",
+            (record.workspace, record.idempotency_key),
+        ).fetchone()
+        if found is not None:
+            is_same = found["request_sha256"] == record.request_sha256
+            return Duplicate(existing=ExecutionId(found["id"]), same_request=is_same)
+    key = connection.execute(_INSERT_EXECUTION, to_row(record)).lastrowid
+    assert key is not None
+    _insert_events(connection, key, write.events)
+    return Stored()
+
+
+def _append(connection: sqlite3.Connection, write: Append) -> WriteOutcome:
+    last_seq = write.after_seq + len(write.events)
+    row = connection.execute(
+        _ADVANCE,
+        (
+            last_seq,
+            write.status,
+            int(Status(write.status) in FINAL_STATUSES),
+            to_milliseconds(write.started_at),
+            to_milliseconds(write.finished_at),
+            encode_error(write.error),
+            write.execution_id,
+            write.epoch,
+            write.after_seq,
+        ),
+    ).fetchone()
+    if row is not None:
+        _insert_events(connection, row["key"], write.events)
+        return Stored()
+    if _has_events(connection, write.execution_id, write.events):
+        return Stored()
+    return Fenced(why=_why_fenced(connection, write))
+
+
+def _insert_events(connection: sqlite3.Connection, key: int, events: Sequence[StoredEvent]) -> None:
+    connection.executemany(_INSERT_EVENT, [(key, event.seq, event.type, event.body) for event in events])
+
+
+def _has_events(connection: sqlite3.Connection, execution_id: ExecutionId, events: Sequence[StoredEvent]) -> bool:
+    """Whether exactly these events stand in the journal: then this write is a repetition of itself."""
+    if not events:
+        return False
+    rows = connection.execute(
+        "SELECT seq, body FROM events WHERE execution_key = (SELECT key FROM executions WHERE id = ?) "
+        "AND seq BETWEEN ? AND ? ORDER BY seq",
+        (execution_id, events[0].seq, events[-1].seq),
+    ).fetchall()
+    return [(row["seq"], row["body"]) for row in rows] == [(event.seq, event.body) for event in events]
+
+
+def _why_fenced(connection: sqlite3.Connection, write: Append) -> str:
+    row = connection.execute(
+        "SELECT epoch, head_seq, status FROM executions WHERE id = ?", (write.execution_id,)
+    ).fetchone()
+    if row is None:
+        return "there is no such execution"
+    if row["epoch"] != write.epoch:
+        return f"it has epoch {row['epoch']}, the write has {write.epoch}"
+    if Status(row["status"]) in FINAL_STATUSES:
+        return f"it is {row['status']}"
+    return f"its head is {row['head_seq']}, the write follows {write.after_seq}"

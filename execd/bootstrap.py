@@ -1,0 +1,227 @@
+"""The wiring: the only place that knows every concrete class, and the order in which they start and stop.
+
+Start: store, runner, then the actors from the highest rank down. Stop (style: refuse, release, finish, drain, flush):
+no new work and every stream ended; what runs has the grace; sagas are cancelled and their pods removed; the writer
+stores what it was handed, then the router ends. A watchdog thread ends the process if any of that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+import trio
+
+from execd.actors.coordinator import Coordinator, Limits
+from execd.actors.engine import Levers, LocalEngine
+from execd.actors.messages import CoordinatorMessage, RouterMessage, SweepEnded, WriterMessage
+from execd.actors.pod_registry import PodRegistry
+from execd.actors.pod_watcher import run_pod_watcher
+from execd.actors.result_writer import run_result_writer
+from execd.actors.saga import INBOX_CAPACITY, SagaTools, run_saga
+from execd.actors.stream_router import StreamLimits, StreamRouter
+from execd.actors.supervisor import supervise
+from execd.adapters.local_sandbox import open_local_runner
+from execd.adapters.sqlite_store import open_sqlite_store
+from execd.mailbox import Mailbox, open_mailbox
+from execd.ports import Runner, Store, TokenStore
+from execd.settings import Settings, load_runtimes
+from execd.telemetry import Counters
+
+log = structlog.get_logger()
+
+FLUSH_DEADLINE_S = 5.0
+"""How long the writer may take at the end to store what it was handed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacities:
+    """How many messages may wait in each mailbox. Tests set them all to 0, where any backward send would deadlock."""
+
+    coordinator: int = 256
+    """Submissions of a burst; each is small."""
+    writer: int = 64
+    """Up to 64 KiB of output each: 4 MiB between programs and the store."""
+    router: int = 16
+    """Committed batches on their way to viewers."""
+    saga: int = INBOX_CAPACITY
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an engine is made of."""
+
+    store: Store
+    tokens: TokenStore
+    runner: Runner
+    now: Callable[[], datetime]
+    capacities: Capacities = Capacities()
+
+
+@asynccontextmanager
+async def open_local_engine(settings: Settings) -> AsyncIterator[LocalEngine]:
+    """Run execd on its embedded default: SQLite and the local sandbox.
+
+    Raises:
+        StoreLockedError: another process uses the data directory.
+        StoreUnavailableError: the data directory cannot be used.
+        ConfigurationError: a runtime definition is wrong.
+    """
+    runtimes = load_runtimes(settings)
+    is_power_safe = settings.store.durability == "power"
+    async with (
+        open_sqlite_store(settings.data_dir, is_power_safe=is_power_safe) as store,
+        open_local_runner(settings.sandbox, runtimes, data_dir=settings.data_dir) as runner,
+    ):
+        parts = Parts(store=store, tokens=store, runner=runner, now=now_utc)
+        async with run_actors(parts, settings) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def run_actors(parts: Parts, settings: Settings) -> AsyncIterator[LocalEngine]:
+    """Start every actor on the given parts; leaving the block stops them in order."""
+    counters = Counters()
+    wiring = _Wiring(parts, settings, counters)
+    async with trio.open_nursery() as nursery:
+        for name, actor in wiring.actors().items():
+            await nursery.start(partial(_run_actor, wiring.ends[name], name, actor, counters))
+        nursery.start_soon(wiring.sweep_periodically)
+        try:
+            yield wiring.engine
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + wiring.stop_deadline_s):
+                await wiring.stop()
+            nursery.cancel_scope.cancel()
+
+
+class _End:
+    """How one actor is ended, and how its end is noticed."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.is_over = trio.Event()
+
+
+async def _run_actor(
+    end: _End,
+    name: str,
+    actor: Callable[[], Awaitable[None]],
+    counters: Counters,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    try:
+        with end.scope:
+            await supervise(name, actor, counters=counters, task_status=task_status)
+    finally:
+        end.is_over.set()
+
+
+class _Wiring:
+    """Mailboxes, actors and the engine in front of them. Owns the mailboxes: they outlive a crash of their reader."""
+
+    def __init__(self, parts: Parts, settings: Settings, counters: Counters) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._counters = counters
+        sizes = parts.capacities
+        self._coordinator_box: Mailbox[CoordinatorMessage] = open_mailbox("coordinator", sizes.coordinator)
+        self._writer_box: Mailbox[WriterMessage] = open_mailbox("result writer", sizes.writer)
+        self._router_box: Mailbox[RouterMessage] = open_mailbox("stream router", sizes.router)
+        self._registry = PodRegistry()
+        self._router = StreamRouter(parts.store, limits=_stream_limits(settings), counters=counters)
+        self._coordinator = self._make_coordinator()
+        self.ends = {name: _End() for name in ("router", "writer", "watcher", "coordinator")}
+        self.engine = LocalEngine(
+            store=parts.store,
+            tokens=parts.tokens,
+            runner=parts.runner,
+            to_coordinator=self._coordinator_box,
+            to_router=self._router_box,
+            levers=Levers(
+                drain=(self._coordinator.drain, self._router.drain),
+                statistics=(counters.read, self._coordinator.statistics, self._router.statistics),
+            ),
+            now=parts.now,
+        )
+
+    @property
+    def stop_deadline_s(self) -> float:
+        return self._settings.shutdown.grace_s + self._settings.shutdown.watchdog_s
+
+    def actors(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Give every actor, highest rank first: who receives must be there before who sends."""
+        return {
+            "router": partial(self._router.run, self._router_box),
+            "writer": partial(
+                run_result_writer,
+                self._writer_box,
+                store=self._parts.store,
+                to_router=self._router_box.tx,
+                counters=self._counters,
+            ),
+            "watcher": partial(run_pod_watcher, self._parts.runner, registry=self._registry, counters=self._counters),
+            "coordinator": partial(self._coordinator.run, self._coordinator_box),
+        }
+
+    async def stop(self) -> None:
+        """Stop in the order of the module docstring."""
+        self.engine.drain()
+        with trio.move_on_after(self._settings.shutdown.grace_s):
+            await self._coordinator.wait_idle()
+        self.ends["coordinator"].scope.cancel()
+        self.ends["watcher"].scope.cancel()
+        await self.ends["coordinator"].is_over.wait()
+        self._writer_box.tx.close()
+        with trio.move_on_after(FLUSH_DEADLINE_S):
+            await self.ends["writer"].is_over.wait()
+        self._router_box.tx.close()
+
+    async def sweep_periodically(self) -> None:
+        """Ask the writer now and then to delete what is older than the retention."""
+        retention_s = self._settings.store.retention_s
+        while retention_s > 0:
+            before = self._parts.now() - timedelta(seconds=retention_s)
+            await self._writer_box.tx.send(SweepEnded(finished_before=before))
+            await trio.sleep(self._settings.store.sweep_every_s)
+
+    def _make_coordinator(self) -> Coordinator:
+        parts = self._parts
+        tools = SagaTools(
+            runner=parts.runner, registry=self._registry, now=parts.now, inbox_capacity=parts.capacities.saga
+        )
+        return Coordinator(
+            instance=f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}",
+            limits=Limits(
+                slots=self._settings.slots,
+                max_queued=self._settings.queue.max_queued,
+                max_queued_per_workspace=self._settings.queue.max_queued_per_workspace,
+            ),
+            run_saga=partial(run_saga, tools=tools, store=parts.store, to_writer=self._writer_box.tx),
+            to_writer=self._writer_box.tx,
+            now=parts.now,
+            counters=self._counters,
+        )
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    stream = settings.stream
+    return StreamLimits(
+        per_workspace=stream.per_workspace,
+        hot_history_s=stream.hot_history_s,
+        hot_bytes_per_execution=stream.hot_bytes_per_execution,
+        hot_bytes_total=stream.hot_bytes_total,
+        max_lag_bytes=stream.max_lag_bytes,
+    )
+
+
+def now_utc() -> datetime:
+    """Give the time as journals keep it: UTC, to the millisecond, so that a folded journal equals the live state."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

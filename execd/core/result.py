@@ -1,0 +1,48 @@
+"""The final result: what `result_stored` carries, made from the state alone."""
+
+from __future__ import annotations
+
+from execd.core.capture import Capture
+from execd.core.events import NodeId, NodeResult, ResultStored, Stream
+from execd.core.state import NodePhase, NodeRun, State, usage_of
+
+
+def make_result(state: State) -> ResultStored:
+    """Sum up an execution that has its terminal event."""
+    assert state.ending is not None
+    main = _main_run(state)
+    verdict = main[1].verdict if main is not None else None
+    stdout, stderr = (_capture(state, main, stream) for stream in (Stream.STDOUT, Stream.STDERR))
+    stdout_text, stdout_base64 = stdout.show()
+    stderr_text, stderr_base64 = stderr.show()
+    return ResultStored(
+        status=state.ending.status,
+        exit_code=verdict.exit_code if verdict is not None else None,
+        signal=verdict.signal if verdict is not None else None,
+        error=state.ending.error,
+        stdout=stdout_text,
+        stderr=stderr_text,
+        stdout_base64=stdout_base64,
+        stderr_base64=stderr_base64,
+        streams={Stream.STDOUT: stdout.totals(), Stream.STDERR: stderr.totals()},
+        outputs={},
+        nodes=tuple(_node_result(node.id, state.runs[node.id]) for node in state.graph.nodes),
+        usage=usage_of(state),
+    )
+
+
+def _main_run(state: State) -> tuple[NodeId, NodeRun] | None:
+    """A graph of one node has an exit code and streams of its own; a larger one has them per node, in its journal."""
+    if len(state.graph.nodes) != 1:
+        return None
+    node = state.graph.nodes[0].id
+    return node, state.runs[node]
+
+
+def _capture(state: State, main: tuple[NodeId, NodeRun] | None, stream: Stream) -> Capture:
+    return Capture() if main is None else state.captures.get((main[0], stream), Capture())
+
+
+def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
+    status = "not_run" if run.phase is NodePhase.SKIPPED else str(run.phase)
+    return NodeResult(id=node, status=status, attempts=run.attempt, duration_ms=run.duration_ms, error=run.error)

@@ -1,0 +1,129 @@
+"""What a graph machine hears and what it asks for: signals in, commands out.
+
+Signals carry time, because the machine has no clock. Commands are carried out by the saga, in order; those that begin a
+side effect wait until every record before them is stored.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from execd.core.events import Fact, NodeId, Output, StopMode, Stream
+from execd.core.outcome import Outcome
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of what a machine hears."""
+
+    at: datetime
+
+
+class Begin(Signal, frozen=True):
+    """A slot was granted."""
+
+    runner: str
+    started_from: str
+
+
+class PodPrepared(Signal, frozen=True):
+    """A place was chosen for a node; nothing has run in it."""
+
+    node: NodeId
+    attempt: int
+    pod: str
+    runtime: str
+    isolation: str
+    image: str | None
+
+
+class PodProgressed(Signal, frozen=True):
+    """The pod reached its node (`scheduled`) or its program runs (`running`)."""
+
+    node: NodeId
+    attempt: int
+    phase: str
+
+
+class OutputArrived(Signal, frozen=True):
+    node: NodeId
+    attempt: int
+    output: Output
+
+
+class OutputDropped(Signal, frozen=True):
+    node: NodeId
+    attempt: int
+    stream: Stream
+    dropped_bytes: int
+
+
+class NodeExited(Signal, frozen=True):
+    """The attempt is over, its pod is gone, and this is the verdict."""
+
+    node: NodeId
+    attempt: int
+    outcome: Outcome
+
+
+class RetryDue(Signal, frozen=True):
+    node: NodeId
+
+
+class StopAsked(Signal, frozen=True):
+    by: str
+    mode: StopMode
+
+
+class PauseAsked(Signal, frozen=True):
+    by: str
+
+
+class ResumeAsked(Signal, frozen=True):
+    by: str
+
+
+class Lost(Signal, frozen=True):
+    """Whoever ran this execution is gone, and with it every local sandbox: it starts over from its journal."""
+
+    code: str
+    """`worker_lost`: execd stopped or died; `internal_error`: the saga crashed."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """The root of what a machine asks for."""
+
+
+class Record(Order, frozen=True):
+    """Store these facts, then publish them."""
+
+    facts: tuple[Fact, ...]
+
+
+class LaunchNode(Order, frozen=True):
+    """Choose a place for the node and answer with `PodPrepared`; no side effect."""
+
+    node: NodeId
+    attempt: int
+
+
+class StartPod(Order, frozen=True):
+    """Let the program run. Waits until everything recorded before is stored."""
+
+    node: NodeId
+    attempt: int
+
+
+class StopNode(Order, frozen=True):
+    """Kill the node's program, with its grace; `NodeExited` follows."""
+
+    node: NodeId
+    attempt: int
+
+
+class ScheduleRetry(Order, frozen=True):
+    """Answer with `RetryDue` at that time."""
+
+    node: NodeId
+    retry_at: datetime

@@ -1,0 +1,154 @@
+"""execd as a library: the same wiring the server uses, inside a trio program.
+
+Example:
+    async with execd.open_engine() as engine:
+        run = await engine.submit("print(6 * 7)")
+        async for event in run.events():
+            ...
+        result = await run.result()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from execd.bootstrap import open_local_engine
+from execd.core.codec import decode_event
+from execd.core.errors import NotFoundError
+from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
+from execd.core.parsing import parse_script
+from execd.core.runtimes import Runtimes
+from execd.ports import Cancel, Engine, Interrupt, SendStdin, Submission
+from execd.settings import Settings, load_runtimes
+
+
+class Run:
+    """One execution, followed from inside the process."""
+
+    def __init__(self, engine: Engine, execution_id: ExecutionId, *, workspace: WorkspaceId, user: str) -> None:
+        self.id = execution_id
+        self._engine = engine
+        self._workspace = workspace
+        self._user = user
+
+    async def events(self, after_seq: int = 0) -> AsyncIterator[Event]:
+        """Give every event after `after_seq`, as it is stored, up to and with `result_stored`.
+
+        Raises:
+            EvictedError: the caller was too slow, or the engine is closing; go on after `error.last_seq`.
+        """
+        async with self._engine.subscribe(self.id, workspace=self._workspace, after_seq=after_seq) as subscription:
+            while True:
+                try:
+                    batch = await subscription.receive()
+                except trio.EndOfChannel:
+                    return
+                for streamed in batch:
+                    yield decode_event(streamed.body)
+
+    async def result(self) -> ResultStored:
+        """Wait until the result is stored, and give it."""
+        record = await self._engine.find(self.id)
+        after_seq = record.head_seq - 1 if record is not None and record.status.is_final else 0
+        async for event in self.events(after_seq):
+            if isinstance(event.data, ResultStored):
+                return event.data
+        raise NotFoundError(f"there is no result of {self.id}")
+
+    async def cancel(self) -> None:
+        """Kill it now. Raises ConflictError when it is over."""
+        await self._engine.command(self.id, Cancel(by=self._user))
+
+    async def interrupt(self) -> None:
+        """Let what runs finish and start nothing more. Raises ConflictError when it is over."""
+        await self._engine.command(self.id, Interrupt(by=self._user))
+
+    async def send_stdin(self, data: bytes, *, close: bool = False) -> None:
+        """Write to its stdin. Raises OverloadedError when it does not read, ConflictError when it cannot."""
+        await self._engine.command(self.id, SendStdin(data=data, close=close))
+
+
+class EmbeddedEngine:
+    """What `open_engine` gives."""
+
+    def __init__(self, engine: Engine, runtimes: Runtimes, settings: Settings) -> None:
+        self.port = engine
+        self._runtimes = runtimes
+        self._settings = settings
+
+    async def submit(
+        self,
+        source: str,
+        *,
+        workspace: str = "default",
+        user: str = "local",
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Run:
+        """Run a script.
+
+        Args:
+            source: the program.
+            options: every other field of `POST /api/v1/executions`: `language` (default `python`), `name`, `args`,
+                `env`, `stdin`, `stdin_open`, `files`, `limits`, `priority`, `retries`.
+
+        Raises:
+            InvalidRequestError: its `faults` name each field.
+            OverloadedError: the queue is full.
+        """
+        body = {"kind": "script", "language": "python", "source": source, **_without_none(options)}
+        sandbox = self._settings.sandbox
+        request = parse_script(body, runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
+        submission = Submission(
+            workspace=WorkspaceId(workspace),
+            user=user,
+            name=request.name,
+            spec=request.spec,
+            priority=request.priority,
+            idempotency_key=idempotency_key,
+        )
+        accepted = await self.port.submit(submission)
+        return self._run(accepted.id, workspace=workspace, user=user)
+
+    async def open_run(self, execution_id: str, *, workspace: str = "default", user: str = "local") -> Run:
+        """Take up an execution by its id.
+
+        Raises:
+            NotFoundError: there is none, or it is another workspace's.
+        """
+        record = await self.port.find(ExecutionId(execution_id))
+        if record is None or record.workspace != workspace:
+            raise NotFoundError(f"there is no execution {execution_id}")
+        return self._run(record.id, workspace=workspace, user=user)
+
+    def _run(self, execution_id: ExecutionId, *, workspace: str, user: str) -> Run:
+        return Run(self.port, execution_id, workspace=WorkspaceId(workspace), user=user)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings | None = None) -> AsyncIterator[EmbeddedEngine]:
+    """Run execd inside this trio program until the block is left.
+
+    Args:
+        settings: None takes every default, with the data directory of this user.
+
+    Raises:
+        StoreLockedError: another process uses the same data directory.
+
+    Resources: leaving the block gives what runs its grace time, then removes every sandbox and closes the store.
+    """
+    chosen = settings or Settings()
+    async with open_local_engine(chosen) as engine:
+        yield EmbeddedEngine(engine, load_runtimes(chosen), chosen)
+
+
+def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if _is_sequence(value) else value for name, value in options.items() if value is not None}
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
