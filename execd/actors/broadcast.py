@@ -158,16 +158,25 @@ class Cursor:
 
     async def _read_store_or_wait(self) -> Sequence[StreamedEvent]:
         """Three cases: behind the log, so the store has it; level with it, so wait; and nothing is known yet (the log is
-        new), so the store is asked first."""
+        new), so the store is asked first, also whether the viewer has seen the end already."""
         if not self._log.reaches_back_to(self.last_seq):
-            stored = await self._store.read_events(self.execution_id, after_seq=self.last_seq, limit_bytes=PAGE_BYTES)
+            stored = await self._read_store(self.last_seq)
             if stored:
-                return [StreamedEvent(seq=event.seq, type=event.type, body=event.body) for event in stored]
+                return stored
+            self._is_over = await self._has_seen_the_end()
             if self._log.after(self.last_seq) != []:
                 return ()
-        if self._eviction is None:
+        if self._eviction is None and not self._is_over:
             await self._log.wait()
         return ()
+
+    async def _has_seen_the_end(self) -> bool:
+        last = await self._read_store(self.last_seq - 1) if self.last_seq > 0 else ()
+        return bool(last) and last[0].type == RESULT_STORED
+
+    async def _read_store(self, after_seq: int) -> Sequence[StreamedEvent]:
+        stored = await self._store.read_events(self.execution_id, after_seq=after_seq, limit_bytes=PAGE_BYTES)
+        return [StreamedEvent(seq=event.seq, type=event.type, body=event.body) for event in stored]
 
     def _hand_out(self, events: Sequence[StreamedEvent]) -> Sequence[StreamedEvent]:
         self.last_seq = events[-1].seq

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 import msgspec
 import structlog
@@ -149,6 +150,8 @@ class Coordinator:
                 self._command(message, inbox, nursery)
             case SagaFinished(execution_id=execution_id, outcome=outcome):
                 self._finish(execution_id, outcome, inbox, nursery)
+            case _:
+                assert_never(message)
         self._start_next(inbox, nursery)
 
     async def _submit(self, message: SubmitExecution) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from execd.actors.messages import CoordinatorMessage, RouterMessage, SendCommand, Subscribe, SubmitExecution
+from execd.actors.messages import CoordinatorMessage, RouterMessage, SendCommand, SubmitExecution, Subscribe
 from execd.core.errors import (
     ConflictError,
     ExecdError,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import assert_never
 
 import structlog
 import trio
@@ -96,6 +97,8 @@ class StepRunner:
                     await self._send_outputs(self._decoders[stream].feed(data))
                 case Dropped(stream=stream, dropped_bytes=dropped_bytes):
                     await self._send_dropped(stream, dropped_bytes)
+                case frame:
+                    assert_never(frame)
 
     async def _report_end(self, exited: Exited) -> None:
         for decoder in self._decoders.values():

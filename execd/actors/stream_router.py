@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import structlog
 import trio
@@ -89,23 +90,30 @@ class StreamRouter:
                 self._publish(events)
             case Subscribe():
                 self._subscribe(message)
+            case _:
+                assert_never(message)
 
     def _publish(self, events: Sequence[StoredEvent]) -> None:
         touched: dict[ExecutionId, BroadcastLog] = {}
         for event in events:
-            channel = touched.get(event.execution_id) or self._log_of(event.execution_id)
-            touched[event.execution_id] = channel
+            channel = touched.get(event.execution_id)
+            if channel is None:
+                channel = touched[event.execution_id] = self._log_of(event.execution_id)
+                self._evict_slow(channel)
             self._kept_bytes += channel.append(event)
         self._counters.add("execd_events_published_total", len(events))
         for channel in touched.values():
             self._settle(channel)
         self._trim_total()
 
-    def _settle(self, channel: BroadcastLog) -> None:
+    def _evict_slow(self, channel: BroadcastLog) -> None:
+        """Looked at before new events are added: a viewer that was level is not slow because many came at once."""
         for cursor in [cursor for cursor in channel.cursors if cursor.is_too_slow]:
             cursor.evict("slow")
             self._counters.add("execd_viewers_evicted_total")
             log.info("viewer_evicted", execution_id=channel.execution_id, last_seq=cursor.last_seq)
+
+    def _settle(self, channel: BroadcastLog) -> None:
         channel.wake()
         if channel.is_ended:
             self._cooling[channel.execution_id] = trio.current_time() + self._limits.hot_history_s

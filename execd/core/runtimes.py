@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -35,6 +36,9 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Modules a warm interpreter has imported already. They stand in `sys.modules` before the script begins."""
     version_command: tuple[str, ...] = ()
     """What `execd doctor` runs to name the version, and to learn whether the language is there at all."""
+    memory_rlimit: Literal["address_space", "data"] = "address_space"
+    """What bounds a process's memory where there is no cgroup. `data` for runtimes that reserve far more addresses than
+    they use (V8, Go): only what can be written counts then."""
     limits: RequestedLimits = RequestedLimits()
     """Defaults that differ from the installation's."""
 

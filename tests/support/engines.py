@@ -18,7 +18,7 @@ from execd.core.codec import decode_event
 from execd.core.errors import OverloadedError
 from execd.core.events import Event, ExecutionId, WorkspaceId
 from execd.core.specs import Limits, ScriptSpec
-from execd.ports import Store, Submission
+from execd.ports import EvictedError, Store, Submission
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StreamSettings
 from tests.support.scripted_runner import Script, ScriptedRunner
 
@@ -78,7 +78,7 @@ async def watch(engine: LocalEngine, execution_id: ExecutionId, *, after_seq: in
                     seen.extend(decode_event(event.body) for event in await subscription.receive())
         except trio.EndOfChannel:
             return seen
-        except OverloadedError:
+        except (OverloadedError, EvictedError):
             await trio.sleep(0.01)
 
 

@@ -1,0 +1,174 @@
+"""Port `Store`: executions and their journals, and the tokens kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from execd.core.codec import StoredEvent
+from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution as it is listed: what was asked, where it stands, who owns it."""
+
+    id: ExecutionId
+    kind: str
+    workspace: WorkspaceId
+    user: str
+    name: str
+    spec: bytes
+    """The checked spec as JSON."""
+    status: Status
+    priority: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: Failure | None = None
+    attempt_of: ExecutionId | None = None
+    owner: str
+    """The instance that runs it."""
+    epoch: int = 1
+    """Rises by one with each adoption; a write with an older one is refused."""
+    head_seq: int = 0
+    """The number of its last stored event."""
+    idempotency_key: str | None = None
+    request_sha256: str | None = None
+    """Of the request's body, to tell a repeated request from a key used twice."""
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a new execution and the first events of its journal, together."""
+
+    record: ExecutionRecord
+    events: tuple[StoredEvent, ...]
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """Write the next events of one journal and what they mean for its execution, together.
+
+    The store takes it only if the execution has this `epoch`, its head is `after_seq` and it is not final yet.
+    """
+
+    execution_id: ExecutionId
+    epoch: int
+    after_seq: int
+    events: tuple[StoredEvent, ...]
+    status: Status
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: Failure | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this ends the journal; such a write survives loss of power whatever the durability setting."""
+        return self.status.is_final
+
+
+Write = Create | Append
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The write is durable."""
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """Refused: another owner has the execution, it is final, or its head is elsewhere. Never retry."""
+
+    why: str
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """Refused: this workspace used this `Idempotency-Key` before, for the execution named here."""
+
+    existing: ExecutionId
+    same_request: bool
+
+
+WriteOutcome = Stored | Fenced | Duplicate
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions to list; None means any."""
+
+    workspace: WorkspaceId
+    status: Status | None = None
+    kind: str | None = None
+    name: str | None = None
+    """A part of the name."""
+    attempt_of: ExecutionId | None = None
+
+
+class ExecutionPage(msgspec.Struct, frozen=True):
+    """Some executions, newest first, and where the next page begins (None: this is the last)."""
+
+    items: tuple[ExecutionRecord, ...]
+    next_cursor: str | None
+
+
+class Store(Protocol):
+    """Executions and journals that survive everything. Each single write is atomic; a batch need not be."""
+
+    async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        """Make a batch durable and give one outcome per write, in order. One caller only: the result writer.
+
+        Raises:
+            StoreUnavailableError: nothing is known about the batch. Writing it again is safe: a write that did
+                happen answers `Stored` again.
+        Cancellation: waits for the store; the batch is written or not, never half of one write.
+        """
+
+    async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
+        """Make `owner` the owner of unfinished executions, with a higher epoch, and give them, oldest first.
+
+        Args:
+            only: this one, whoever has it; None for every one whose owner is another.
+        """
+
+    async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None: ...
+
+    async def find_by_idempotency_key(self, workspace: WorkspaceId, key: str) -> ExecutionRecord | None: ...
+
+    async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
+        """Raises InvalidRequestError when the cursor is not one of ours."""
+
+    async def read_events(
+        self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
+    ) -> Sequence[StoredEvent]:
+        """Read on in a journal: at least one event if there is one, then as many as fit in `limit_bytes`; empty at the end."""
+
+    async def sweep(self, *, finished_before: datetime, limit: int) -> int:
+        """Delete at most `limit` executions that ended before then, journals and all; give how many went."""
+
+    async def check(self) -> None:
+        """Write and read something small. Raises StoreUnavailableError."""
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A bearer token as it is kept: everything but the token itself."""
+
+    id: str
+    sha256: str
+    """Of the token; 256 random bits need no slow hash."""
+    workspace: WorkspaceId
+    role: str
+    """`viewer` sees, `runner` also runs and stops, `admin` also makes tokens."""
+    user: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+class TokenStore(Protocol):
+    """Tokens, kept beside the executions."""
+
+    async def put_token(self, token: Token) -> None: ...
+
+    async def find_token(self, sha256: str) -> Token | None: ...
+
+    async def list_tokens(self, workspace: WorkspaceId) -> Sequence[Token]: ...
+
+    async def delete_token(self, workspace: WorkspaceId, token_id: str) -> bool:
+        """Revoke it; False when the workspace has no such token."""

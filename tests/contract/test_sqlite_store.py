@@ -1,0 +1,115 @@
+"""What only a file can show: locks, durability, power of the disk, and several readers."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from execd.adapters.sqlite_schema import MIGRATIONS
+from execd.adapters.sqlite_store import open_sqlite_store
+from execd.core.errors import StoreLockedError, StoreUnavailableError
+from execd.core.events import Status
+from execd.ports import Stored
+from tests.contract.test_store_contract import E1, append, create, journal
+
+
+async def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
+    """Two writers on one file would break every invariant; the message says who is there."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False):
+        with pytest.raises(StoreLockedError, match=r"another execd \(process \d+\) uses"):
+            async with open_sqlite_store(tmp_path, is_power_safe=False):
+                pass
+
+
+@pytest.mark.slow
+async def test_what_was_stored_survives_a_kill(tmp_path: Path) -> None:
+    """Invariant 2: `process` durability means that `kill -9` right after the answer loses nothing, and frees the lock."""
+    program = f"""
+import os, trio
+from pathlib import Path
+from execd.adapters.sqlite_store import open_sqlite_store
+from tests.contract.test_store_contract import create, append
+
+async def main():
+    async with open_sqlite_store(Path({str(tmp_path)!r}), is_power_safe=False) as store:
+        await store.write([create()])
+        await store.write([append(3, 40)])
+        os.kill(os.getpid(), 9)
+
+trio.run(main)
+"""
+    killed = await trio.run_process([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -9
+
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        assert await journal(store) == list(range(1, 41))
+
+
+async def test_terminal_records_are_synced_and_others_are_not(tmp_path: Path) -> None:
+    """Terminal writes survive loss of power whatever the setting; paying for that on every line would be slow."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        levels: list[str] = []
+        store._writer.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        await store.write([create()])
+        await store.write([append(3, 3)])
+        await store.write([append(4, 4, status=Status.COMPLETED)])
+
+    assert [line.rpartition(" ")[2] for line in levels] == ["NORMAL", "NORMAL", "FULL"]
+
+
+async def test_power_durability_syncs_everything(tmp_path: Path) -> None:
+    """The stronger setting holds for every write."""
+    async with open_sqlite_store(tmp_path, is_power_safe=True) as store:
+        levels: list[str] = []
+        store._writer.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        await store.write([create()])
+
+    assert levels == ["PRAGMA synchronous = FULL"]
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A downgrade must not write into tables it does not know."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False):
+        pass
+    with sqlite3.connect(tmp_path / "execd.db") as db:
+        db.execute("INSERT INTO migrations (version) VALUES (?)", (len(MIGRATIONS) + 1,))
+
+    with pytest.raises(StoreUnavailableError, match="run the newer execd"):
+        async with open_sqlite_store(tmp_path, is_power_safe=False):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Garbage in the data directory is named, not traced."""
+    (tmp_path / "execd.db").write_bytes(b"this is no database, but it is long enough to look at" * 100)
+
+    with pytest.raises(StoreUnavailableError, match=r"cannot open .*execd\.db"):
+        async with open_sqlite_store(tmp_path, is_power_safe=False):
+            pass
+
+
+async def test_a_failed_batch_is_written_whole_the_second_time(tmp_path: Path) -> None:
+    """Somebody else holds the database (a backup): the batch fails as unavailable, half of nothing is left, and the
+    same batch succeeds later."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        store._writer.execute("PRAGMA busy_timeout = 0")
+        other = sqlite3.connect(tmp_path / "execd.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="locked"):
+            await store.write([create(), append(3, 4)])
+        other.execute("ROLLBACK")
+        other.close()
+
+        assert await store.write([create(), append(3, 4)]) == [Stored(), Stored()]
+        assert await journal(store) == [1, 2, 3, 4]
+
+
+async def test_the_database_is_private(tmp_path: Path) -> None:
+    """Journals hold what people's programs printed."""
+    async with open_sqlite_store(tmp_path / "deep" / "data", is_power_safe=False) as store:
+        await store.write([create(E1)])
+        assert (tmp_path / "deep" / "data" / "execd.db").stat().st_mode & 0o077 == 0

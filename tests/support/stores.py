@@ -1,0 +1,51 @@
+"""Stores that misbehave on purpose, around the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from execd.adapters.memory_store import MemoryStore
+from execd.core.errors import StoreUnavailableError
+from execd.ports import ExecutionRecord, Write, WriteOutcome
+
+
+class TroubledStore(MemoryStore):
+    """A store that can be away, slow, broken or dead.
+
+    `is_away`: writes raise StoreUnavailableError. `gate`: writes wait for it. `defects`: so many writes raise an error
+    no store should. `dies_at`: from that write on nothing is written and nothing returns, like a process that was killed.
+    """
+
+    def __init__(self, contents: MemoryStore | None = None) -> None:
+        super().__init__()
+        if contents is not None:
+            self.records, self.journals = contents.records, contents.journals
+        self.is_away = False
+        self.gate: trio.Event | None = None
+        self.defects = 0
+        self.dies_at: int | None = None
+        self.write_count = 0
+        self.has_died = trio.Event()
+
+    async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        await self._suffer()
+        return await super().write(batch)
+
+    async def adopt(self, owner: str, *, only: object = None) -> Sequence[ExecutionRecord]:
+        await self._suffer()
+        return await super().adopt(owner, only=only)  # type: ignore[arg-type] # passed through as it came
+
+    async def _suffer(self) -> None:
+        self.write_count += 1
+        if self.dies_at is not None and self.write_count >= self.dies_at:
+            self.has_died.set()
+            await trio.sleep_forever()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.defects:
+            self.defects -= 1
+            raise RuntimeError("a defect in the store")
+        if self.is_away:
+            raise StoreUnavailableError("the disk is full")

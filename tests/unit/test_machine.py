@@ -1,0 +1,456 @@
+"""The graph machine: promises on every path, and a model of the world that feeds it signals in any order it could make."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from execd.core.codec import decode_event, number_fact, to_fact
+from execd.core.errors import ConflictError
+from execd.core.events import (
+    TYPE_NAMES,
+    ExecutionEnded,
+    ExecutionId,
+    ExecutionQueued,
+    ExecutionRequested,
+    Fact,
+    NodeId,
+    Output,
+    ResultStored,
+    Status,
+    StopMode,
+    Stream,
+)
+from execd.core.machine import step
+from execd.core.outcome import ExitRecord, Outcome, PodState, classify
+from execd.core.signals import (
+    Begin,
+    LaunchNode,
+    Lost,
+    NodeExited,
+    OutputArrived,
+    OutputDropped,
+    PauseAsked,
+    PodPrepared,
+    PodProgressed,
+    Record,
+    ResumeAsked,
+    RetryDue,
+    ScheduleRetry,
+    Signal,
+    StartPod,
+    StopAsked,
+    StopNode,
+)
+from execd.core.specs import Graph, Limits, Node, RetryPolicy, ScriptSpec, script_graph
+from execd.core.state import (
+    NODE_TRANSITIONS,
+    TRANSITIONS,
+    IllegalTransitionError,
+    NodePhase,
+    Phase,
+    State,
+    evolve,
+    fold,
+    new_state,
+)
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+MAIN = NodeId("main")
+SUCCESS = classify(ExitRecord(exit_code=0))
+FAILURE = classify(ExitRecord(exit_code=3))
+LOST = classify(None, PodState())
+
+
+def script(retries: int = 0) -> ScriptSpec:
+    return ScriptSpec(language="python", source="pass", limits=Limits(), retries=retries)
+
+
+def queued(graph: Graph | None = None) -> State:
+    requested = ExecutionRequested(kind="script", name="n", user="u", workspace="w")
+    facts = [Fact(data=requested, at=AT), Fact(data=ExecutionQueued(position=0, ahead=0), at=AT)]
+    return fold(new_state(graph or script_graph(script(), name="n")), facts)
+
+
+class World:
+    """Carries out a machine's orders the way a saga does, and keeps every fact it told."""
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        self.start = new_state(graph or script_graph(script(), name="n"))
+        self.state = queued(graph)
+        self.now = AT
+        self.facts: list[Fact] = []
+        self.launched: list[tuple[NodeId, int]] = []
+        self.started: list[tuple[NodeId, int]] = []
+        self.stopped: set[tuple[NodeId, int]] = set()
+        self.retries: list[NodeId] = []
+
+    def hear(self, signal: Signal) -> None:
+        before = self.state.head_seq
+        self.state, orders = step(self.state, signal)
+        told = 0
+        for order in orders:
+            match order:
+                case Record(facts=facts):
+                    assert not told, "one record comes first"
+                    told = len(facts)
+                    self.facts.extend(facts)
+                case LaunchNode(node=node, attempt=attempt):
+                    self.launched.append((node, attempt))
+                case StartPod(node=node, attempt=attempt):
+                    self.started.append((node, attempt))
+                case StopNode(node=node, attempt=attempt):
+                    self.stopped.add((node, attempt))
+                case ScheduleRetry(node=node):
+                    self.retries.append(node)
+        assert self.state.head_seq == before + told, "every change is a fact"
+
+    def begin(self) -> None:
+        self.hear(Begin(at=self.now, runner="local", started_from="cold"))
+        self.prepare_launched()
+
+    def prepare_launched(self) -> None:
+        for node, attempt in self.launched:
+            self.hear(prepared(node, attempt, self.now))
+        self.launched.clear()
+
+    def exit(self, outcome: Outcome, node: NodeId = MAIN, attempt: int = 1) -> None:
+        self.hear(NodeExited(at=self.now, node=node, attempt=attempt, outcome=outcome))
+
+    def types(self) -> list[str]:
+        return [TYPE_NAMES[type(fact.data)] for fact in self.facts]
+
+    @property
+    def result(self) -> ResultStored:
+        data = self.facts[-1].data
+        assert isinstance(data, ResultStored)
+        return data
+
+
+def prepared(node: NodeId, attempt: int, at: datetime = AT) -> PodPrepared:
+    return PodPrepared(
+        at=at, node=node, attempt=attempt, pod=f"pod-{node}-{attempt}", runtime="python", isolation="none", image=None
+    )
+
+
+def test_a_script_runs_from_its_slot_to_its_result() -> None:
+    """The main path: what every viewer of a script sees, in this order."""
+    world = World()
+
+    world.begin()
+    world.hear(PodProgressed(at=AT, node=MAIN, attempt=1, phase="running"))
+    world.hear(OutputArrived(at=AT, node=MAIN, attempt=1, output=Output(stream=Stream.STDOUT, offset=0, text="hi\n")))
+    world.exit(SUCCESS)
+
+    assert world.types() == [
+        "execution_started",
+        "node_started",
+        "pod_created",
+        "pod_running",
+        "output",
+        "pod_terminated",
+        "node_completed",
+        "execution_completed",
+        "result_stored",
+    ]
+    assert (world.result.status, world.result.exit_code, world.result.stdout) == (Status.COMPLETED, 0, "hi\n")
+
+
+def test_no_program_starts_before_its_pod_is_announced() -> None:
+    """Invariant 2: the order that lets a program run comes with, and after, the record that announces it."""
+    world = World()
+    world.hear(Begin(at=AT, runner="local", started_from="cold"))
+
+    _, orders = step(world.state, prepared(MAIN, 1))
+
+    assert [type(order) for order in orders] == [Record, StartPod]
+
+
+@pytest.mark.parametrize(
+    ("record", "pod", "status"),
+    [
+        (ExitRecord(exit_code=1), PodState(), Status.FAILED),
+        (ExitRecord(signal=11), PodState(), Status.FAILED),
+        (None, PodState(), Status.FAILED),
+        (None, PodState(reason="DeadlineExceeded"), Status.TIMEOUT),
+        (ExitRecord(exit_code=0), PodState(oom_killed=True), Status.FAILED),
+        (ExitRecord(exit_code=0), PodState(reason="output_incomplete"), Status.FAILED),
+        (ExitRecord(), PodState(), Status.FAILED),
+    ],
+)
+def test_what_did_not_succeed_is_never_completed(record: ExitRecord | None, pod: PodState, status: Status) -> None:
+    """Invariant 10: a failed or unknown outcome never reads as success."""
+    world = World()
+    world.begin()
+
+    world.exit(classify(record, pod))
+
+    assert world.result.status is status
+    assert world.result.error is not None
+
+
+def test_a_cancel_wins_over_a_success_that_comes_after_it() -> None:
+    """Somebody was told that it would be cancelled; the race is decided by what was stored first."""
+    world = World()
+    world.begin()
+
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+    assert world.stopped == {(MAIN, 1)}
+    world.exit(SUCCESS)
+
+    assert world.result.status is Status.CANCELLED
+
+
+def test_a_second_cancel_changes_nothing() -> None:
+    """Two people press the button; the journal holds one stop and one end."""
+    world = World()
+    world.begin()
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+    head = world.state.head_seq
+
+    world.hear(StopAsked(at=AT, by="v", mode=StopMode.CANCEL))
+    world.hear(StopAsked(at=AT, by="v", mode=StopMode.INTERRUPT))
+
+    assert world.state.head_seq == head
+
+
+def test_a_cancel_in_the_queue_ends_it_without_running() -> None:
+    """What never got a slot still ends with a terminal event, a skipped node and a result."""
+    world = World()
+
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+
+    assert world.types() == ["stop_requested", "node_skipped", "execution_cancelled", "result_stored"]
+    assert world.started == []
+
+
+def test_an_interrupt_lets_the_step_in_flight_finish() -> None:
+    """Interrupted means: what runs finishes, the rest is not run."""
+    first, second = (Node(id=NodeId(n), type="script", label=n, spec=script()) for n in ("a", "b"))
+    chain = Graph(nodes=(first, Node(id=second.id, type="script", label="b", spec=script(), needs=(first.id,))))
+    world = World(chain)
+    world.begin()
+
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.INTERRUPT))
+    world.exit(SUCCESS, first.id)
+
+    assert world.stopped == set()
+    assert world.result.status is Status.INTERRUPTED
+    assert [node.status for node in world.result.nodes] == ["completed", "not_run"]
+
+
+def test_an_interrupt_that_cut_nothing_off_is_a_completion() -> None:
+    """A script's one step ran to its end, so the whole did."""
+    world = World()
+    world.begin()
+
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.INTERRUPT))
+    world.exit(SUCCESS)
+
+    assert world.result.status is Status.COMPLETED
+
+
+def test_a_lost_sandbox_runs_again_only_if_the_spec_says_so() -> None:
+    """A rerun repeats side effects, so it takes the author's word; a failure of the program itself is never rerun."""
+    world = World(script_graph(script(retries=1), name="n"))
+    world.begin()
+
+    world.exit(LOST)
+    assert world.retries == [MAIN]
+    world.hear(RetryDue(at=AT, node=MAIN))
+    world.prepare_launched()
+    world.exit(LOST, attempt=2)
+
+    assert world.started == [(MAIN, 1), (MAIN, 2)]
+    assert world.result.status is Status.FAILED
+    assert world.result.nodes[0].attempts == 2
+
+
+def test_a_further_attempt_starts_with_empty_streams() -> None:
+    """The result shows the last attempt's output, not a mixture."""
+    world = World(script_graph(script(retries=1), name="n"))
+    world.begin()
+    world.hear(OutputArrived(at=AT, node=MAIN, attempt=1, output=Output(stream=Stream.STDOUT, offset=0, text="one")))
+    world.exit(LOST)
+    world.hear(RetryDue(at=AT, node=MAIN))
+    world.prepare_launched()
+
+    world.hear(OutputArrived(at=AT, node=MAIN, attempt=2, output=Output(stream=Stream.STDOUT, offset=0, text="two")))
+    world.exit(SUCCESS, attempt=2)
+
+    assert world.result.stdout == "two"
+
+
+def test_a_cancel_while_waiting_to_retry_ends_at_once() -> None:
+    """Nothing runs, so there is nothing to wait for."""
+    world = World(script_graph(script(retries=5), name="n"))
+    world.begin()
+    world.exit(LOST)
+
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+
+    assert world.result.status is Status.CANCELLED
+
+
+def test_late_signals_of_an_attempt_that_is_over_change_nothing() -> None:
+    """A frame can arrive after the verdict; it is seen and rightly ignored."""
+    world = World()
+    world.begin()
+    world.exit(FAILURE)
+    head = world.state.head_seq
+
+    world.exit(SUCCESS)
+    world.hear(PodProgressed(at=AT, node=MAIN, attempt=1, phase="running"))
+    world.hear(OutputDropped(at=AT, node=MAIN, attempt=1, stream=Stream.STDOUT, dropped_bytes=1))
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+
+    assert world.state.head_seq == head
+
+
+def test_pause_starts_nothing_and_resume_goes_on() -> None:
+    """A pause lets what runs finish; the next node waits for the resume."""
+    a, b = NodeId("a"), NodeId("b")
+    chain = Graph(
+        nodes=(
+            Node(id=a, type="script", label="a", spec=script()),
+            Node(id=b, type="script", label="b", spec=script(), needs=(a,)),
+        )
+    )
+    world = World(chain)
+    world.begin()
+    world.hear(PauseAsked(at=AT, by="u"))
+    world.exit(SUCCESS, a)
+    assert world.state.status is Status.PAUSED
+    assert world.launched == []
+
+    world.hear(ResumeAsked(at=AT, by="u"))
+    world.prepare_launched()
+    world.exit(SUCCESS, b)
+
+    assert world.result.status is Status.COMPLETED
+
+
+def test_a_pause_in_the_queue_is_a_conflict_and_changes_nothing() -> None:
+    """A person who asks for the impossible is told so; the state is as before."""
+    state = queued()
+
+    with pytest.raises(ConflictError):
+        step(state, PauseAsked(at=AT, by="u"))
+
+
+def test_losing_the_worker_fails_what_ran_and_says_so() -> None:
+    """Recovery of a local script: its sandbox died with execd."""
+    world = World()
+    world.begin()
+
+    world.hear(Lost(at=AT, code="worker_lost"))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert world.result.error.code == "worker_lost"
+
+
+def test_a_missing_row_is_an_error_and_changes_nothing() -> None:
+    """A defect of execd must crash the saga loudly, not bend the journal."""
+    state = queued()
+    output = Fact(data=Output(stream=Stream.STDOUT, offset=0, text="x"), at=AT, node=MAIN, attempt=1)
+
+    with pytest.raises(IllegalTransitionError):
+        evolve(state, output)
+
+
+def test_terminal_phases_have_no_way_out() -> None:
+    """Invariant 3, in the table itself: after the terminal event only the result, after the result nothing."""
+    assert [fact for phase, fact in TRANSITIONS if phase is Phase.ENDED] == [ResultStored]
+    assert not [fact for phase, fact in TRANSITIONS if phase is Phase.STORED]
+    assert not [fact for phase, fact in NODE_TRANSITIONS if phase.is_over]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Any DAG of up to six nodes: each may need any of those before it."""
+    count = draw(st.integers(1, 6))
+    nodes: list[Node] = []
+    for index in range(count):
+        needs = draw(st.sets(st.sampled_from([n.id for n in nodes]))) if nodes else set()
+        nodes.append(
+            Node(
+                id=NodeId(f"n{index}"),
+                type="script",
+                label=f"n{index}",
+                spec=script(),
+                needs=tuple(sorted(needs)),
+                retry=RetryPolicy(retries=draw(st.integers(0, 2))),
+            )
+        )
+    return Graph(nodes=tuple(nodes), parallelism=draw(st.integers(1, 3)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(graph=graphs(), seed=st.integers(0, 2**32))
+def test_any_world_leads_to_one_end(graph: Graph, seed: int) -> None:
+    """A model of the world feeds signals in any order it could produce: no missing row, one end, everything accounted
+    for, and the fold of what was told, through its bytes, is the state."""
+    rng = random.Random(seed)
+    world = World(graph)
+    world.begin()
+    live: dict[NodeId, int] = dict(world.started)
+    for _ in range(400):
+        if world.state.phase is Phase.STORED:
+            break
+        world.now += timedelta(milliseconds=rng.randrange(1000))
+        done = len(world.started)
+        _anything(world, rng, live)
+        world.prepare_launched()
+        live.update(dict(world.started[done:]))
+    else:
+        pytest.fail("the execution did not end")
+
+    _check_promises(world, graph)
+
+
+def _anything(world: World, rng: random.Random, live: dict[NodeId, int]) -> None:
+    choice = rng.random()
+    node = rng.choice(sorted(live)) if live else None
+    if choice < 0.03:
+        world.hear(StopAsked(at=world.now, by="u", mode=rng.choice(list(StopMode))))
+    elif choice < 0.1 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
+        world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
+    elif choice < 0.13:
+        world.hear(Lost(at=world.now, code="worker_lost"))
+        live.clear()
+    elif choice < 0.25 and world.retries:
+        world.hear(RetryDue(at=world.now, node=world.retries.pop()))
+    elif node is not None and choice < 0.7:
+        output = Output(stream=Stream.STDOUT, offset=0, text="x")
+        world.hear(OutputArrived(at=world.now, node=node, attempt=live[node], output=output))
+    elif node is not None:
+        outcome = rng.choice([SUCCESS, SUCCESS, SUCCESS, FAILURE, LOST])
+        world.exit(outcome, node, live.pop(node))
+    elif world.state.phase is Phase.PAUSED:
+        world.hear(ResumeAsked(at=world.now, by="u"))
+
+
+def _check_promises(world: World, graph: Graph) -> None:
+    ends = [fact for fact in world.facts if isinstance(fact.data, ExecutionEnded)]
+    results = [fact for fact in world.facts if isinstance(fact.data, ResultStored)]
+    assert (len(ends), len(results)) == (1, 1)
+    assert world.facts[-1] is results[0]
+    assert all(run.phase.is_over for run in world.state.runs.values())
+    assert len(world.started) == len(set(world.started)), "no attempt starts twice"
+    completed = {node for node, run in world.state.runs.items() if run.phase is NodePhase.COMPLETED}
+    for node in graph.nodes:
+        if node.id in completed:
+            assert set(node.needs) <= completed
+    if world.result.status is Status.COMPLETED:
+        assert completed == {node.id for node in graph.nodes}
+    head = world.state.head_seq - len(world.facts)
+    stored = [number_fact(ExecutionId("e"), head + place, fact).body for place, fact in enumerate(world.facts, 1)]
+    refolded = fold(queued(graph), [to_fact(decode_event(body)) for body in stored])
+    assert refolded.runs == world.state.runs
+    assert refolded.ending == world.state.ending
+    assert refolded.head_seq == world.state.head_seq
