@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run serve test check format bench lock clean diagram
+.PHONY: run serve test check format bench planted-bugs lock clean diagram
 
 run: $(READY) ## Start execd on its embedded default, run the main job, keep serving.
 	$(BIN)/execd serve --run examples/hello.py
@@ -23,6 +23,7 @@ check: $(READY) ## Format, lint, types, import rules, house rules.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit/test_house_rules.py
+	$(BIN)/python scripts/draw_states.py --check
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -31,6 +32,9 @@ format: $(READY)
 bench: $(READY) ## Ratios against real peers, in one run; writes docs/benchmarks.md.
 	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
 	$(BIN)/python -m bench
+
+planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch each.
+	$(BIN)/python scripts/planted_bugs.py
 
 diagram: $(READY) ## Redraw the state diagram of docs/architecture.md from the transition table.
 	$(BIN)/python scripts/draw_states.py

@@ -212,7 +212,7 @@ def _from_pod_reason(record: ExitRecord | None, pod: PodState) -> Outcome:
         reason, retryable = POD_REASONS[pod.reason]
     else:
         reason, retryable = "platform:sandbox_lost", True
-    text = pod.message or "its sandbox is gone and left no exit record"
+    text = pod.message or "Its sandbox is gone and left no exit record."
     return _outcome(record, reason, text, retryable=retryable, pod=pod)
 
 
@@ -243,7 +243,7 @@ def _outcome(
     )
     failure = Failure(
         code=reason.removeprefix("platform:"),
-        message=f"The program {text}.",
+        message=text if text[:1].isupper() else f"The program {text}.",
         details={"group": verdict.group, **(details or {})},
     )
     return msgspec.structs.replace(verdict, failure=failure)

@@ -1,0 +1,200 @@
+"""Plant bugs one by one and show that the suites catch each: `make planted-bugs`.
+
+Each bug breaks an invariant of the design in one line. A copy of the tree gets the bug, the named tests run on it, and a
+bug that no test notices fails the command. The tree itself is never touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One line that must not be so."""
+
+    invariant: str
+    what: str
+    path: str
+    line: str
+    wrong: str
+    tests: str = "tests/actors tests/unit/test_machine.py tests/contract/test_store_contract.py"
+
+
+BUGS = (
+    Bug(
+        "1",
+        "a seq is skipped",
+        "execd/actors/journal.py",
+        "enumerate(facts, start=after_seq + 1)",
+        "enumerate(facts, start=after_seq + 2)",
+    ),
+    Bug("1", "replay is off by one", "execd/actors/broadcast.py", "seq + 1 - first)", "seq + 2 - first)"),
+    Bug(
+        "2",
+        "published before it is stored",
+        "execd/actors/result_writer.py",
+        "    outcomes = await _until_available(lambda: store.write(writes), counters=counters)\n",
+        "    early = tuple(event for message in batch for event in events_of(message.write))\n"
+        "    await to_router.send(PublishEvents(events=early))\n"
+        "    await trio.sleep(0.01)\n"
+        "    outcomes = await _until_available(lambda: store.write(writes), counters=counters)\n",
+    ),
+    Bug(
+        "2",
+        "a program starts before its announcement is stored",
+        "execd/actors/saga.py",
+        "                await self._journal.wait_stored()\n                self._steps[node].go.set()",
+        "                self._steps[node].go.set()",
+    ),
+    Bug(
+        "2",
+        "terminal records are not synced",
+        "execd/adapters/sqlite_store.py",
+        "isinstance(write, Append) and write.is_terminal",
+        "isinstance(write, Append) and False",
+        "tests/contract/test_sqlite_store.py",
+    ),
+    Bug(
+        "3",
+        "a terminal status can be overwritten",
+        "execd/adapters/sqlite_writes.py",
+        "AND head_seq = ? AND is_final = 0",
+        "AND head_seq = ?",
+    ),
+    Bug(
+        "3",
+        "the result is told twice",
+        "execd/core/machine.py",
+        "    draft.tell(make_result(draft.state))\n",
+        "    result = make_result(draft.state)\n    draft.tell(result)\n    draft.tell(result)\n",
+    ),
+    Bug(
+        "3",
+        "a cancel is overwritten by a success",
+        "execd/core/machine.py",
+        "    if state.stop is StopMode.CANCEL:\n        return Status",
+        "    if state.stop is None:\n        return Status",
+    ),
+    Bug(
+        "4",
+        "what was accepted is forgotten at a restart",
+        "execd/actors/coordinator.py",
+        "        for record in await self._ask_adoption(only=None):",
+        "        for record in ():",
+    ),
+    Bug(
+        "4",
+        "accepted before it is stored",
+        "execd/actors/coordinator.py",
+        "        await self._to_writer.send(StoreWrite(write=write, reply=message.reply))",
+        "        from execd.ports import Stored\n        message.reply.answer(Stored())\n"
+        "        await self._to_writer.send(StoreWrite(write=write, reply=message.reply))",
+    ),
+    Bug(
+        "5",
+        "an actor writes past the result writer",
+        "execd/actors/coordinator.py",
+        "    def drain(self) -> None:",
+        "    async def _shortcut(self, store) -> None:\n        await store.write([])\n\n    def drain(self) -> None:",
+    ),
+    Bug("6", "a stale owner may write", "execd/adapters/memory_store.py", "record.epoch != write.epoch or ", ""),
+    Bug(
+        "6",
+        "a stale owner may write (SQLite)",
+        "execd/adapters/sqlite_writes.py",
+        "AND epoch = ? AND head_seq",
+        "AND ? > 0 AND head_seq",
+    ),
+    Bug(
+        "7",
+        "a slow viewer is never evicted",
+        "execd/actors/broadcast.py",
+        "return self.lag_bytes > self._max_lag_bytes",
+        "return False",
+    ),
+    Bug(
+        "7",
+        "hot history is not bounded",
+        "execd/actors/broadcast.py",
+        "while self.kept_bytes > self._limit_bytes and",
+        "while False and",
+    ),
+    Bug(
+        "7",
+        "a wake-up is lost",
+        "execd/actors/stream_router.py",
+        "        channel.wake()\n        if channel.is_ended:",
+        "        if channel.is_ended:",
+    ),
+    Bug(
+        "8",
+        "dropped bytes are not counted",
+        "execd/core/machine.py",
+        "draft.tell(OutputTruncated(stream=signal.stream, dropped_bytes=signal.dropped_bytes), node=signal.node)",
+        "pass",
+    ),
+    Bug(
+        "9",
+        "a foreign execution can be seen",
+        "execd/http/access.py",
+        "record.workspace != ",
+        "record.workspace == '' != ",
+        "tests/http",
+    ),
+    Bug(
+        "10",
+        "a lost sandbox counts as success",
+        "execd/core/outcome.py",
+        '        reason, retryable = "platform:sandbox_lost", True\n',
+        '        return Outcome(status=Status.COMPLETED, reason="succeeded")\n',
+    ),
+    Bug(
+        "10",
+        "an out-of-memory verdict is ignored",
+        "execd/core/outcome.py",
+        'if pod.oom_killed or pod.reason == "OOMKilled":',
+        'if pod.reason == "OOMKilled":',
+    ),
+)
+
+
+def main() -> int:
+    """Print the table and give the number of bugs nobody noticed."""
+    unnoticed = 0
+    sys.stdout.write("| invariant | planted bug | caught by |\n|---|---|---|\n")
+    for bug in BUGS:
+        with tempfile.TemporaryDirectory() as folder:
+            caught_by = _run(bug, Path(folder) / "tree")
+        unnoticed += caught_by is None
+        sys.stdout.write(f"| {bug.invariant} | {bug.what} | {caught_by or '**nothing**'} |\n")
+        sys.stdout.flush()
+    return unnoticed
+
+
+def _run(bug: Bug, tree: Path) -> str | None:
+    """Give the first test that fails on the tree with the bug, None when all pass."""
+    ignored = shutil.ignore_patterns(".venv", ".git", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    path = tree / bug.path
+    source = path.read_text()
+    if source.count(bug.line) != 1:
+        raise SystemExit(f"{bug.path}: the line of '{bug.what}' stands there {source.count(bug.line)} times, not once")
+    path.write_text(source.replace(bug.line, bug.wrong))
+    command = [sys.executable, "-m", "pytest", "-x", "--timeout", "30", "-p", "no:cacheprovider", *bug.tests.split()]
+    run = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    if run.returncode == 0:
+        return None
+    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split("::")[-1].split(" ")[0] if failed else f"pytest exit {run.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
