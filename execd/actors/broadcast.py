@@ -17,7 +17,7 @@ import trio
 
 from execd.core.codec import StoredEvent
 from execd.core.events import RESULT_STORED, ExecutionId, WorkspaceId
-from execd.ports import EvictedError, Store, StreamedEvent
+from execd.ports import EvictedError, Store, StreamedEvent, Take
 
 PAGE_BYTES = 256 * 1024
 """What a cursor takes at once: enough to make replay cheap, little enough to bound a viewer's memory."""
@@ -61,7 +61,13 @@ class BroadcastLog:
         return freed
 
     def wake(self) -> None:
-        """Let every waiting cursor look again."""
+        """Hand what is new to the cursors that relay, and let every waiting one look again."""
+        offers: dict[int, list[StreamedEvent] | None] = {}
+        for cursor in [cursor for cursor in self.cursors if cursor.is_relaying]:
+            seq = cursor.last_seq
+            if seq not in offers:
+                offers[seq] = self.after(seq)
+            cursor.offer(offers[seq])
         self._waiters.unpark_all()
 
     async def wait(self) -> None:
@@ -118,6 +124,12 @@ class Cursor:
         """How much of what went through the log this viewer has had; what was there before it came does not count."""
         self._is_over = False
         self._eviction: str | None = None
+        self._take: Take | None = None
+        self._relay_ended = trio.Event()
+
+    @property
+    def is_relaying(self) -> bool:
+        return self._take is not None
 
     @property
     def execution_id(self) -> ExecutionId:
@@ -134,6 +146,7 @@ class Cursor:
     def evict(self, reason: str) -> None:
         """End this viewer's stream early; it is told at its next `receive`, or now if it waits there."""
         self._eviction = self._eviction or reason
+        self.offer(None)
         self._log.wake()
 
     async def receive(self) -> Sequence[StreamedEvent]:
@@ -146,6 +159,28 @@ class Cursor:
             if events:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return self._hand_out(events)
+
+    async def relay(self, take: Take) -> None:
+        """See `ports.Subscription.relay`."""
+        self._raise_if_over()
+        if not self._log.reaches_back_to(self.last_seq) or self._log.after(self.last_seq):
+            return
+        self._take, self._relay_ended = take, trio.Event()
+        try:
+            await self._relay_ended.wait()
+        finally:
+            self._take = None
+
+    def offer(self, events: Sequence[StreamedEvent] | None) -> None:
+        """As the log: give the taker what is new; end the relay when it declines, lags, is evicted or is at the end."""
+        if events and self._take is not None and self._eviction is None and self._take(events):
+            self._hand_out(events)
+            if not self._is_over:
+                return
+        elif events == []:
+            return
+        self._take = None
+        self._relay_ended.set()
 
     def close(self) -> None:
         self._on_close(self)

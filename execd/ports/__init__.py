@@ -17,6 +17,7 @@ from execd.ports.engine import (
     StreamedEvent,
     Submission,
     Subscription,
+    Take,
 )
 from execd.ports.runner import (
     Check,
@@ -80,6 +81,7 @@ __all__ = [
     "StreamedEvent",
     "Submission",
     "Subscription",
+    "Take",
     "Token",
     "TokenStore",
     "Write",

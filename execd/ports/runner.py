@@ -99,7 +99,10 @@ class Pod(Protocol):
         """Let the program see end-of-file after what is queued. Idempotent."""
 
     def stop(self) -> None:
-        """Cancel, also before `start`, which then ends as cancelled: the program gets SIGTERM, then after its grace SIGKILL. Idempotent; `Exited` follows within the grace + 1 s."""
+        """Cancel, also before `start`, which then ends as cancelled.
+
+        The program gets SIGTERM, then after its grace SIGKILL. Idempotent; `Exited` follows within the grace + 1 s.
+        """
 
     async def close(self) -> None:
         """Remove every trace: processes, cgroup, directory. Idempotent; kills at once what still runs.

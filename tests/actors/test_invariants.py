@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, NotFoundError, OverloadedError, StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, Event, ExecutionEnded, ExecutionId, Output, ResultStored, Status, Stream
-from execd.ports import Cancel, Command, Dropped, EvictedError, PodObservation, SendStdin
+from execd.ports import Cancel, Command, Dropped, EvictedError, PodObservation, SendStdin, StreamedEvent
 from tests.support.engines import TEST_SETTINGS, W, World, open_world, submission, with_stream
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
@@ -303,6 +304,35 @@ async def test_a_slow_viewer_slows_nobody_and_is_evicted_with_its_last_seq(
     assert first + rest == whole
 
 
+async def test_a_relaying_viewer_gets_everything_without_being_woken(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The short cut for many viewers loses, doubles and reorders nothing, also when its taker declines now and then."""
+    async with open_world(talk) as world:
+        execution_id = await world.submit()
+        taken: list[int] = []
+        declined: set[int] = set()
+
+        def take(events: Sequence[StreamedEvent]) -> bool:
+            if len(taken) % 3 == 2 and len(taken) not in declined:
+                declined.add(len(taken))
+                return False
+            taken.extend(event.seq for event in events)
+            return True
+
+        async def follow() -> None:
+            async with world.engine.subscribe(execution_id, workspace=W, after_seq=0) as subscription:
+                while True:
+                    taken.extend(event.seq for event in await subscription.receive())
+                    await subscription.relay(take)
+
+        with pytest.raises(trio.EndOfChannel):
+            await follow()
+
+        assert taken == [event.seq for event in await world.watch(execution_id)]
+        assert len(declined) > 1
+
+
 async def test_hot_history_is_bounded_in_bytes(autojump_clock: trio.testing.MockClock) -> None:
     """Invariant 7: whatever runs, the router keeps no more than it may, and the journal can still be read whole."""
 
@@ -321,6 +351,24 @@ async def test_hot_history_is_bounded_in_bytes(autojump_clock: trio.testing.Mock
         for execution_id in ids:
             text = "".join(e.data.text or "" for e in await world.watch(execution_id) if isinstance(e.data, Output))
             assert text == "y" * 300_000
+
+
+async def test_one_long_run_keeps_no_more_in_memory_than_it_may(autojump_clock: trio.testing.MockClock) -> None:
+    """64 MiB of output must not become 64 MiB of memory while the run still goes on."""
+
+    async def flood_and_wait(pod: ScriptedPod) -> None:
+        for _ in range(100):
+            await pod.write(b"y" * 1000)
+        await trio.sleep(10)
+        await pod.exit(0)
+
+    settings = with_stream(TEST_SETTINGS, hot_bytes_per_execution=10_000)
+    async with open_world(flood_and_wait, settings=settings) as world:
+        execution_id = await world.submit()
+        await trio.sleep(5)
+        assert len(world.store.journals[execution_id]) > 100
+        assert world.engine.statistics()["execd_hot_bytes"] <= 10_000
+        await world.watch(execution_id)
 
 
 async def test_hot_history_is_forgotten_after_its_time(autojump_clock: trio.testing.MockClock) -> None:

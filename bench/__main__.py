@@ -1,0 +1,74 @@
+"""Run every measurement and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import fanout, start
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--quick", action="store_true", help="fewer runs, nothing written")
+    quick = parser.parse_args().quick
+    sections = [_start(8 if quick else 40), _fanout(100, 100 if quick else 400)]
+    if not quick:
+        sections.append(_fanout(500, 200))
+    text = "\n\n".join([_head(), *sections]) + "\n"
+    sys.stdout.write(text)
+    if not quick:
+        DOCUMENT.write_text(text)
+
+
+def _head() -> str:
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    return (
+        "# Benchmarks\n\n"
+        f"Written by `make bench` on {when}: Linux {platform.release()}, {os.cpu_count()} processors, "
+        f"Python {platform.python_version()}. Peers run beside execd in the same run; look at the ratios."
+    )
+
+
+def _start(runs: int) -> str:
+    figures = start.measure(runs)
+    bare = figures[0].p50_ms
+    rows = [f"| {each.name} | {each.p50_ms:.1f} | {each.p90_ms:.1f} | {each.p50_ms / bare:.2f} |" for each in figures]
+    return "\n".join(
+        [
+            "## `print(1)`: submit to stored result, everything included",
+            "",
+            "| what | p50 ms | p90 ms | over bare |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _fanout(viewers: int, events: int) -> str:
+    figures = fanout.measure(viewers=viewers, events=events, pace_s=0.02 if viewers <= 100 else 0.1)
+    peer = figures[-1].per_cpu_s
+    rows = [
+        f"| {each.name} | {each.deliveries} | {each.cpu_us_each:.0f} | {each.per_cpu_s:.0f} | {each.per_cpu_s / peer:.2f} "
+        f"| {each.memory_per_viewer_bytes / 1024:.0f} |"
+        for each in figures
+    ]
+    return "\n".join(
+        [
+            f"## One event at a time to {viewers} SSE viewers",
+            "",
+            "| server | deliveries | CPU µs each | deliveries per CPU s | over peer | KiB per idle viewer |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
