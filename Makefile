@@ -19,7 +19,7 @@ test: $(READY) ## Everything that must hold, on real components; under ten minut
 check: $(READY) ## Format, lint, types, import rules, house rules.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8 execd tests bench
+	$(BIN)/python scripts/check_async.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit/test_house_rules.py
@@ -30,7 +30,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## Ratios against real peers, in one run; writes docs/benchmarks.md.
-	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m bench
 
 planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch each.
@@ -41,8 +41,8 @@ diagram: $(READY) ## Redraw the state diagram of docs/architecture.md from the t
 
 lock: $(READY) ## Renew the locked dependencies.
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group bench pyproject.toml -c requirements.lock -o requirements-bench.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group bench pyproject.toml -c requirements.lock -o requirements-bench.lock
 
 $(READY): requirements.lock pyproject.toml
 	scripts/system-packages bubblewrap python3-venv

@@ -109,7 +109,7 @@ class _End:
         self.is_over = trio.Event()
 
 
-async def _run_actor(
+async def _run_actor(  # noqa: ASYNC128 - `supervise` calls started()
     end: _End,
     name: str,
     actor: Callable[[], Awaitable[None]],

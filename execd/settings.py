@@ -193,6 +193,13 @@ def packaged_file(name: str) -> Path:
     return inside if inside.exists() else package.parent / "config" / name
 
 
+def packaged_page() -> Path | None:
+    """Find the directory of the page: inside the wheel, or beside the package in a checkout; None where neither is."""
+    package = Path(__file__).parent
+    found = (folder for folder in (package / "web", package.parent / "web") if (folder / "index.html").exists())
+    return next(found, None)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())

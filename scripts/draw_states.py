@@ -31,7 +31,9 @@ def draw() -> str:
         lines = [f"{title}:", "", "```mermaid", "stateDiagram-v2"]
         lines += [f"    {source} --> {target}: {', '.join(names)}" for (source, target), names in moves.items()]
         lines += ["```", ""]
-        lines += [f"- In *{phase}* these change nothing of the phase: {', '.join(names)}." for phase, names in stays.items()]
+        lines += [
+            f"- In *{phase}* these change nothing of the phase: {', '.join(names)}." for phase, names in stays.items()
+        ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

@@ -172,13 +172,14 @@ class Cursor:
             self._take = None
 
     def offer(self, events: Sequence[StreamedEvent] | None) -> None:
-        """As the log: give the taker what is new; end the relay when it declines, lags, is evicted or is at the end."""
-        if events and self._take is not None and self._eviction is None and self._take(events):
-            self._hand_out(events)
-            if not self._is_over:
-                return
-        elif events == []:
+        """As the log: give the taker what is new; end the relay when it is full, lags, is evicted or is at the end."""
+        if events == []:
             return
+        if events and self._take is not None and self._eviction is None:
+            can_take_more = self._take(events)
+            self._hand_out(events)
+            if can_take_more and not self._is_over:
+                return
         self._take = None
         self._relay_ended.set()
 

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 LAST_WORDS_S = 5.0
 """How long after a pod was seen gone its last frames may take: longer than its pipes need to drain, short for a person."""
+CLOSE_DEADLINE_S = 6.0
+"""A pod removes itself within 5 s; this is for the day it does not."""
 
 Now = Callable[[], datetime]
 
@@ -66,25 +68,27 @@ class StepRunner:
                 await self.pod.start()
                 await self._report_end(await self._follow(observed))
             finally:
-                await self.pod.close()
+                with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+                    await self.pod.close()
 
     async def _follow(self, observed: Slot[PodObservation]) -> Exited:
         """Pass frames on until the last; a pod that is gone without one has `LAST_WORDS_S` left."""
-        exited = Exited(record=None, pod=PodState())
+        exited: Exited | None = None
+        gone = PodState()
 
-        async def give_up_when_gone(scope: trio.CancelScope) -> None:
-            nonlocal exited
+        async def give_up_when_gone() -> None:
+            nonlocal gone
             while (observation := await observed.take()).phase != "gone":
                 log.debug("pod_observed", pod=observation.pod, phase=observation.phase)
-            exited = Exited(record=None, pod=observation.state)
+            gone = observation.state
             scope.deadline = trio.current_time() + LAST_WORDS_S
 
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                nursery.start_soon(give_up_when_gone, scope)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(give_up_when_gone)
                 exited = await self._receive_all()
-            nursery.cancel_scope.cancel()
-        return exited
+                nursery.cancel_scope.cancel()
+        return exited or Exited(record=None, pod=gone)
 
     async def _receive_all(self) -> Exited:
         while True:

@@ -60,7 +60,7 @@ class DedicatedThread:
             work, outcome, token = job
             try:
                 outcome.value = work()
-            except BaseException as error:  # raised again, in the task that asked
+            except BaseException as error:  # noqa: ASYNC103 - raised again, in the task that asked
                 outcome.error = error
             try:
                 token.run_sync_soon(outcome.is_done.set)

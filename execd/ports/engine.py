@@ -75,7 +75,7 @@ class StreamedEvent(msgspec.Struct):
 
 
 Take = Callable[[Sequence[StreamedEvent]], bool]
-"""Takes events without waiting; False: none of them was taken."""
+"""Takes events without waiting; False: not one more for now."""
 
 
 class Subscription(Protocol):
@@ -101,10 +101,10 @@ class Subscription(Protocol):
         """Let `take` have each new event the moment it is published, without waking this task; return when it cannot go on.
 
         A short cut past a task switch per viewer and event. It returns at once when the viewer is not level with the live
-        end, and later when `take` declined, the viewer is evicted, or all was taken: `receive` then says which.
+        end, and later when `take` can take no more, the viewer is evicted, or all was taken: `receive` then says which.
 
         Args:
-            take: called with events in order, must not wait, and says whether it took all of them or none.
+            take: called with events in order. It takes them all, must not wait, and says whether it can take more.
 
         Raises: as `receive`.
         Cancellation: safe; what was taken is counted in `last_seq`.

@@ -314,11 +314,10 @@ async def test_a_relaying_viewer_gets_everything_without_being_woken(
         declined: set[int] = set()
 
         def take(events: Sequence[StreamedEvent]) -> bool:
-            if len(taken) % 3 == 2 and len(taken) not in declined:
-                declined.add(len(taken))
-                return False
             taken.extend(event.seq for event in events)
-            return True
+            if len(taken) % 3 == 2:
+                declined.add(len(taken))
+            return len(taken) % 3 != 2
 
         async def follow() -> None:
             async with world.engine.subscribe(execution_id, workspace=W, after_seq=0) as subscription:
@@ -435,6 +434,22 @@ async def test_the_pod_watchers_word_ends_a_pod_whose_last_frame_never_comes(
 
         assert trio.current_time() - (trio.current_time() // 1) < 1
         assert world.store.records[execution_id].status is Status.FAILED
+
+
+async def test_an_exit_that_comes_with_the_pod_watchers_word_counts(autojump_clock: trio.testing.MockClock) -> None:
+    """A pod that ends is seen gone in the same instant; the record it left is still the verdict."""
+
+    async def end_and_go(pod: ScriptedPod) -> None:
+        await pod.write(b"done\n")
+        pod._runner.tell(PodObservation(pod=pod.name, phase="gone"))
+        await pod.exit(0)
+        pod._runner.tell(PodObservation(pod=pod.name, phase="gone"))
+
+    for capacity in (0, 1, None) * 10:
+        async with open_world(end_and_go, capacity=capacity) as world:
+            result = (await world.watch(await world.submit()))[-1].data
+            assert isinstance(result, ResultStored)
+            assert result.status is Status.COMPLETED
 
 
 @CAPACITIES

@@ -33,6 +33,8 @@ class FakeBackend:
     """What the journal raises at its end."""
     go_on: trio.Event = field(default_factory=trio.Event)
     holding: trio.Event = field(default_factory=trio.Event)
+    was_cancelled: trio.Event = field(default_factory=trio.Event)
+    got_stdin: trio.Event = field(default_factory=trio.Event)
     cancelled: list[ExecutionId] = field(default_factory=list)
     stdin: list[tuple[bytes, bool]] = field(default_factory=list)
 
@@ -57,6 +59,7 @@ class FakeBackend:
     async def cancel(self, execution_id: ExecutionId) -> None:
         await trio.lowlevel.checkpoint()
         self.cancelled.append(execution_id)
+        self.was_cancelled.set()
 
     async def interrupt(self, execution_id: ExecutionId) -> None:
         await trio.lowlevel.checkpoint()
@@ -67,6 +70,7 @@ class FakeBackend:
             self.busy_sends -= 1
             raise OverloadedError("it does not read")
         self.stdin.append((data, close))
+        self.got_stdin.set()
         if close:
             self.go_on.set()
 

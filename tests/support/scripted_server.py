@@ -1,4 +1,4 @@
-"""A server that exists as an httpx transport: its journal is real, and each connection breaks as the test says."""
+"""A server that exists as an httpx2 transport: its journal is real, and each connection breaks as the test says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import httpx
+import httpx2
 import trio
 
 from execd.client import Client, Reconnecting
@@ -94,7 +94,7 @@ class Connection:
     after: bytes = b""
 
 
-class ScriptedServer(httpx.AsyncBaseTransport):
+class ScriptedServer(httpx2.AsyncBaseTransport):
     """Serves one journal over connections that go as planned; further ones go well."""
 
     def __init__(self, journal: Sequence[StoredEvent], plan: Sequence[Connection] = ()) -> None:
@@ -102,11 +102,11 @@ class ScriptedServer(httpx.AsyncBaseTransport):
         self.plan = list(plan)
         self.resumed_after: list[int] = []
         """The `Last-Event-ID` of each connection of the stream, 0 where there was none."""
-        self.requests: list[httpx.Request] = []
-        self.answers: list[httpx.Response | Exception] = []
+        self.requests: list[httpx2.Request] = []
+        self.answers: list[httpx2.Response | Exception] = []
         """What other requests are answered with, in order."""
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await trio.lowlevel.checkpoint()
         self.requests.append(request)
         if not request.url.path.endswith("/stream"):
@@ -118,11 +118,11 @@ class ScriptedServer(httpx.AsyncBaseTransport):
         self.resumed_after.append(after)
         connection = self.plan.pop(0) if self.plan else Connection()
         if connection.status == 0:
-            raise httpx.ConnectError("connection refused")
+            raise httpx2.ConnectError("connection refused")
         if connection.status != 200:
-            return httpx.Response(connection.status, headers=connection.headers, content=b"")
+            return httpx2.Response(connection.status, headers=connection.headers, content=b"")
         headers = {"content-type": "text/event-stream"} | connection.headers
-        return httpx.Response(200, headers=headers, stream=_Body(self._serve(connection, after)))
+        return httpx2.Response(200, headers=headers, stream=_Body(self._serve(connection, after)))
 
     async def _serve(self, connection: Connection, after: int) -> AsyncGenerator[bytes, None]:
         yield connection.before
@@ -133,10 +133,10 @@ class ScriptedServer(httpx.AsyncBaseTransport):
             yield frame(stored)
         yield connection.after
         if connection.breaks:
-            raise httpx.ReadError("connection reset by peer")
+            raise httpx2.ReadError("connection reset by peer")
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body(httpx2.AsyncByteStream):
     def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
         self._chunks = chunks
 
@@ -150,10 +150,10 @@ class _Body(httpx.AsyncByteStream):
 @asynccontextmanager
 async def open_scripted(server: ScriptedServer, waits: list[Reconnecting] | None = None) -> AsyncIterator[Client]:
     """Give a client of this server; its breaks are noted in `waits`."""
-    async with httpx.AsyncClient(transport=server, base_url="http://execd.test") as http:
+    async with httpx2.AsyncClient(transport=server, base_url="http://execd.test") as http:
         yield Client(http, on_reconnecting=None if waits is None else waits.append, patience_s=60)
 
 
-def json_answer(status: int, body: object, **headers: str) -> httpx.Response:
+def json_answer(status: int, body: object, **headers: str) -> httpx2.Response:
     """Give a JSON answer."""
-    return httpx.Response(status, headers=headers, content=encode_json(body))
+    return httpx2.Response(status, headers=headers, content=encode_json(body))

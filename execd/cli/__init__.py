@@ -1,0 +1,62 @@
+"""The command line: one module per command, imported only when it is called, so that `execd --help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import click
+
+from execd import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a command lives and what the list says of it."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": _Entry("run", "Run a script and show it live."),
+    "watch": _Entry("watch", "Show an execution from its start, or from any event, until its end."),
+    "ls": _Entry("listing", "List executions, newest first."),
+    "show": _Entry("listing", "Show one execution and how it ended."),
+    "cancel": _Entry("control", "Kill an execution now."),
+    "interrupt": _Entry("control", "Let the step in flight finish and start nothing after it."),
+    "serve": _Entry("serve", "Start the server."),
+    "token": _Entry("token", "Make, list and revoke tokens."),
+    "doctor": _Entry("doctor", "Check what this machine offers, and how to mend what is missing."),
+    "version": _Entry("version", "Print the version."),
+}
+"""Every command; its function has the command's name and lives in its module."""
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands by table and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(importlib.import_module(f"execd.cli.{entry.module}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start here: execd serve, then in another terminal: execd run examples/hello.py",
+)
+@click.version_option(__version__, "-V", "--version", message="execd %(version)s")
+def execd() -> None:
+    """Run code in a sandbox and watch it live, from anywhere, from any point, through any restart."""

@@ -1,0 +1,76 @@
+"""What the commands talk to: a server elsewhere, or the engine inside this process. They cannot tell which."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList
+from execd.core.codec import StoredEvent
+from execd.core.events import ExecutionId, ResultStored, Status
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A script somebody wants to run, as far as the command line knows."""
+
+    source: str
+    language: str
+    name: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    limits: Mapping[str, Any] = {}
+    stdin: str | None = None
+    """Fixed bytes for stdin, as text."""
+    stdin_open: bool = False
+    """Whether stdin follows live."""
+    retries: int = 0
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A token somebody wants to make."""
+
+    user: str
+    role: str
+    workspace: str | None = None
+    """None: the caller's own."""
+    expires_in_s: float | None = None
+    """None: never."""
+
+
+class Backend(Protocol):
+    """execd, near or far. Every method raises an `ExecdError` for what the caller can act on."""
+
+    @property
+    def outlives_this_process(self) -> bool:
+        """Whether what runs goes on when this command ends."""
+
+    async def runtimes(self) -> Sequence[RuntimeView]: ...
+
+    async def submit(self, request: RunRequest) -> ExecutionId: ...
+
+    def journal(
+        self, execution_id: ExecutionId, *, after_seq: int
+    ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
+        """Follow a journal to its end, through restarts."""
+
+    async def cancel(self, execution_id: ExecutionId) -> None: ...
+
+    async def interrupt(self, execution_id: ExecutionId) -> None: ...
+
+    async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None: ...
+
+    async def find(self, execution_id: ExecutionId) -> ExecutionView: ...
+
+    async def result(self, execution_id: ExecutionId) -> ResultStored:
+        """Give the result of an execution that ended; an error with status 404 or 409 where it did not."""
+
+    async def list_executions(self, *, status: Status | None, limit: int, cursor: str | None) -> ExecutionList: ...
+
+    async def create_token(self, request: TokenRequest) -> TokenCreated: ...
+
+    async def list_tokens(self) -> TokenList: ...
+
+    async def revoke_token(self, token_id: str) -> None: ...

@@ -1,0 +1,158 @@
+"""The backend that is an engine inside this process: for a machine where no server runs.
+
+What it runs is stored like everything else, in the same data directory, so a server started later shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+
+import msgspec
+import trio
+
+from execd.bootstrap import now_utc
+from execd.cli.backend import RunRequest, TokenRequest
+from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList, TokenView
+from execd.core.codec import StoredEvent, decode_event
+from execd.core.errors import ConflictError, NotFoundError
+from execd.core.events import RESULT_STORED, ExecutionId, ResultStored, Status, WorkspaceId
+from execd.embed import EmbeddedEngine, open_engine
+from execd.http.access import Role, issue_token
+from execd.ports import Cancel, EvictedError, ExecutionFilter, ExecutionRecord, Interrupt, SendStdin, Token
+from execd.settings import Settings, load_runtimes
+from execd.telemetry import configure_logging
+
+WORKSPACE = WorkspaceId("default")
+USER = "local"
+RESULT_LIMIT_BYTES = 1 << 20
+"""Enough for one result: two streams of a quarter of a mebibyte, base64 at worst."""
+
+
+class EmbeddedBackend:
+    """One engine, closed with this process."""
+
+    outlives_this_process = False
+
+    def __init__(self, engine: EmbeddedEngine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    async def runtimes(self) -> Sequence[RuntimeView]:
+        known = load_runtimes(self._settings).by_name
+        return [
+            RuntimeView(name=name, aliases=runtime.aliases, file_name=runtime.file_name)
+            for name, runtime in known.items()
+        ]
+
+    async def submit(self, request: RunRequest) -> ExecutionId:
+        run = await self._engine.submit(
+            request.source,
+            language=request.language,
+            name=request.name,
+            args=request.args,
+            env=dict(request.env),
+            stdin=request.stdin,
+            stdin_open=request.stdin_open,
+            limits=dict(request.limits),
+            retries=request.retries,
+        )
+        return ExecutionId(run.id)
+
+    def journal(
+        self, execution_id: ExecutionId, *, after_seq: int
+    ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
+        return self._journal(execution_id, after_seq)
+
+    @trio.as_safe_channel
+    async def _journal(self, execution_id: ExecutionId, after_seq: int) -> AsyncGenerator[StoredEvent, None]:
+        await self._record(execution_id)
+        while True:
+            try:
+                async with self._engine.port.subscribe(
+                    execution_id, workspace=WORKSPACE, after_seq=after_seq
+                ) as subscription:
+                    while True:
+                        for event in await subscription.receive():
+                            after_seq = event.seq
+                            # as_safe_channel closes this generator.
+                            yield StoredEvent(execution_id, event.seq, event.type, event.body)
+            except trio.EndOfChannel:
+                return
+            except EvictedError as evicted:
+                if evicted.reason == "draining":
+                    raise
+                after_seq = evicted.last_seq
+
+    async def cancel(self, execution_id: ExecutionId) -> None:
+        await self._engine.port.command(execution_id, Cancel(by=USER))
+
+    async def interrupt(self, execution_id: ExecutionId) -> None:
+        await self._engine.port.command(execution_id, Interrupt(by=USER))
+
+    async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
+        await self._engine.port.command(execution_id, SendStdin(data=data, close=close))
+
+    async def find(self, execution_id: ExecutionId) -> ExecutionView:
+        return _view(await self._record(execution_id))
+
+    async def result(self, execution_id: ExecutionId) -> ResultStored:
+        record = await self._record(execution_id)
+        stored = await self._engine.port.store.read_events(
+            execution_id, after_seq=0, limit_bytes=RESULT_LIMIT_BYTES, types=frozenset({RESULT_STORED})
+        )
+        if not stored:
+            raise ConflictError(f"{execution_id} is {record.status} and has no result yet")
+        result = decode_event(stored[0].body).data
+        assert isinstance(result, ResultStored)
+        return result
+
+    async def list_executions(self, *, status: Status | None, limit: int, cursor: str | None) -> ExecutionList:
+        which = ExecutionFilter(workspace=WORKSPACE, status=status)
+        page = await self._engine.port.store.list_executions(which, cursor=cursor, limit=limit)
+        return ExecutionList(items=tuple(_view(record) for record in page.items), next_cursor=page.next_cursor)
+
+    async def create_token(self, request: TokenRequest) -> TokenCreated:
+        now = now_utc()
+        lifetime_s = request.expires_in_s
+        issued = await issue_token(
+            self._engine.port.tokens,
+            workspace=WorkspaceId(request.workspace or WORKSPACE),
+            user=request.user,
+            role=Role[request.role.upper()],
+            now=now,
+            expires_at=None if lifetime_s is None else now + timedelta(seconds=lifetime_s),
+        )
+        return TokenCreated(token=issued.secret, **msgspec.structs.asdict(_token_view(issued.token)))
+
+    async def list_tokens(self) -> TokenList:
+        tokens = await self._engine.port.tokens.list_tokens(WORKSPACE)
+        return TokenList(items=tuple(_token_view(token) for token in tokens))
+
+    async def revoke_token(self, token_id: str) -> None:
+        if not await self._engine.port.tokens.delete_token(WORKSPACE, token_id):
+            raise NotFoundError(f"there is no token {token_id}")
+
+    async def _record(self, execution_id: ExecutionId) -> ExecutionRecord:
+        record = await self._engine.port.find(execution_id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {execution_id}")
+        return record
+
+
+@asynccontextmanager
+async def open_embedded(settings: Settings) -> AsyncIterator[EmbeddedBackend]:
+    """Start an engine, and stop it afterwards. Of its log only warnings show: stderr belongs to the script."""
+    configure_logging(level="warning", style=settings.log_format)
+    async with open_engine(settings) as engine:
+        yield EmbeddedBackend(engine, settings)
+
+
+def _view(record: ExecutionRecord) -> ExecutionView:
+    shared = {name: getattr(record, name) for name in ExecutionView.__struct_fields__}
+    return ExecutionView(**shared)
+
+
+def _token_view(token: Token) -> TokenView:
+    return TokenView(**{name: getattr(token, name) for name in TokenView.__struct_fields__})

@@ -1,0 +1,154 @@
+"""Follow one execution at the terminal: show it, feed its stdin, obey Ctrl-C, and end with its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from execd.cli.backend import Backend
+from execd.cli.exit_codes import SIGNAL_BASE, ExitCode, exit_code_of_result
+from execd.cli.stdio import read_chunks
+from execd.cli.views import View, decode_known
+from execd.core.errors import ConflictError, ExecdError, OverloadedError
+from execd.core.events import Event, ExecutionId, PodRunning, ResultStored
+
+CONFLICT = ConflictError.status
+STDIN_RETRY_S = 0.2
+"""How soon stdin that the program did not read yet is offered again."""
+PARTING_S = 5.0
+"""How long leaving may take when it has to cancel first."""
+
+
+class OnInterrupt(enum.Enum):
+    """What the first Ctrl-C does; the second always leaves."""
+
+    CANCEL = "cancel"
+    LEAVE = "leave"
+
+
+class Follower:
+    """One execution being followed. `follow` is called once."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        execution_id: ExecutionId,
+        view: View,
+        *,
+        on_interrupt: OnInterrupt,
+        stdin_fd: int | None = None,
+    ) -> None:
+        self._backend = backend
+        self._id = execution_id
+        self._view = view
+        self._on_interrupt = on_interrupt
+        self._stdin_fd = stdin_fd
+        self._runs = trio.Event()
+        self._code: int | None = None
+        self._has_left = False
+        self._failure: ExecdError | None = None
+
+    async def follow(self, *, after_seq: int = 0) -> int:
+        """Show the execution to its end and give the exit code.
+
+        Raises:
+            ExecdError: the journal cannot be followed any further.
+        """
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as arriving:
+            async with trio.open_nursery() as nursery:
+                leave = nursery.cancel_scope.cancel
+                nursery.start_soon(self._obey_signals, arriving, leave)
+                nursery.start_soon(self._view.keep_clock)
+                if self._stdin_fd is not None:
+                    nursery.start_soon(self._forward_stdin, self._stdin_fd)
+                await self._show_journal(after_seq)
+                leave()
+        if self._failure is not None:
+            raise self._failure
+        if self._has_left and not self._backend.outlives_this_process:
+            await self._cancel_before_parting()
+        if self._code is None:
+            self._code = exit_code_of_result(await self._backend.result(self._id))
+        return self._code
+
+    async def _show_journal(self, after_seq: int) -> None:
+        try:
+            async with self._backend.journal(self._id, after_seq=after_seq) as journal:
+                async for stored in journal:
+                    event = decode_known(stored)
+                    self._take_notice(event)
+                    await self._view.show(stored, event)
+        except ExecdError as error:
+            self._failure = error
+        except BrokenPipeError:
+            self._leave_with(ExitCode.BROKEN_PIPE)
+
+    def _take_notice(self, event: Event | None) -> None:
+        match event.data if event is not None else None:
+            case PodRunning():
+                self._runs.set()
+            case ResultStored() as result:
+                self._code = exit_code_of_result(result)
+
+    async def _obey_signals(self, arriving: AsyncIterator[int], leave: Callable[[], None]) -> None:
+        may_cancel = self._on_interrupt is OnInterrupt.CANCEL
+        async with trio.open_nursery() as nursery:
+            async for number in arriving:
+                if number == signal.SIGINT and may_cancel:
+                    may_cancel = False
+                    nursery.start_soon(self._cancel)
+                    continue
+                self._leave_with(SIGNAL_BASE + number)
+                await self._say_goodbye()
+                leave()
+
+    def _leave_with(self, code: int) -> None:
+        self._has_left = True
+        self._code = code
+
+    async def _cancel(self) -> None:
+        await self._note("cancelling; Ctrl-C again leaves at once")
+        try:
+            await self._backend.cancel(self._id)
+        except ExecdError as error:
+            if error.status != CONFLICT:
+                await self._note(f"could not cancel: {error.message}")
+
+    async def _say_goodbye(self) -> None:
+        if self._backend.outlives_this_process:
+            await self._note(f"left; it goes on: execd watch {self._id}")
+
+    async def _cancel_before_parting(self) -> None:
+        with trio.move_on_after(PARTING_S), contextlib.suppress(ExecdError):
+            await self._backend.cancel(self._id)
+
+    async def _forward_stdin(self, fd: int) -> None:
+        """Pass on what arrives, once the program is there to have it; stop quietly when it is gone."""
+        await self._runs.wait()
+        try:
+            async with read_chunks(fd) as chunks:
+                async for data in chunks:
+                    await self._send_stdin(data, is_last=False)
+            await self._send_stdin(b"", is_last=True)
+        except ExecdError as error:
+            if error.status != CONFLICT:
+                await self._note(f"stdin stopped: {error.message}")
+
+    async def _send_stdin(self, data: bytes, *, is_last: bool) -> None:
+        while True:
+            try:
+                await self._backend.send_stdin(self._id, data, close=is_last)
+            except ExecdError as error:
+                if error.code != OverloadedError.code:
+                    raise
+            else:
+                return
+            await trio.sleep(STDIN_RETRY_S)
+
+    async def _note(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            await self._view.note(text)

@@ -1,0 +1,151 @@
+"""`execd ls` and `execd show`: what ran, and how it ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from execd.cli.connect import read_target, run_with_backend, target_options
+from execd.cli.exit_codes import ExitCode
+from execd.core.codec import encode_json
+from execd.core.errors import ExecdError
+from execd.core.events import ExecutionId, ResultStored, Status
+
+if TYPE_CHECKING:
+    from execd.cli.backend import Backend
+    from execd.client_records import ExecutionView
+
+PAGE = 100
+"""Executions asked for at one time."""
+
+
+@click.command()
+@click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only those that stand here.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@target_options
+def ls(**options: Any) -> None:
+    """List executions, newest first."""
+    run_with_backend(read_target(options), partial(_list, options))
+
+
+@click.command()
+@click.argument("execution_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole result where there is one.")
+@target_options
+def show(execution_id: ExecutionId, **options: Any) -> None:
+    """Show one execution and, if it ended, how."""
+    run_with_backend(read_target(options), partial(_show, execution_id, options))
+
+
+async def _list(options: dict[str, Any], backend: Backend) -> int:
+    status = None if options["status"] is None else Status(options["status"])
+    found = await _collect(backend, status, options["limit"])
+    if options["as_json"]:
+        for view in found:
+            click.echo(encode_json(view))
+    elif found:
+        _print_table(found)
+    else:
+        click.echo("Nothing yet. Start with: execd run examples/hello.py", err=True)
+    return ExitCode.OK
+
+
+async def _collect(backend: Backend, status: Status | None, limit: int) -> list[ExecutionView]:
+    found: list[ExecutionView] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = await backend.list_executions(status=status, limit=min(PAGE, limit - len(found)), cursor=cursor)
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return found[:limit]
+
+
+def _print_table(views: list[ExecutionView]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from execd.cli.wording import MARKS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("ID", "STATUS", "NAME", "CREATED", "TOOK"):
+        table.add_column(title, no_wrap=title != "NAME", overflow="fold")
+    for view in views:
+        colour, mark = MARKS.get(view.status, ("blue", "…"))
+        status = Text(f"{mark} {view.status}", style=colour)
+        table.add_row(view.id, status, Text(view.name), _local_time(view.created_at), _duration(view))
+    console = Console(highlight=False)
+    # A table cut to a pipe's imagined 80 columns would fold ids that programs want whole.
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+async def _show(execution_id: ExecutionId, options: dict[str, Any], backend: Backend) -> int:
+    view = await backend.find(execution_id)
+    result = await _find_result(backend, execution_id) if view.status.is_final else None
+    if options["as_json"]:
+        click.echo(encode_json({"execution": view, "result": result}))
+    else:
+        _print_details(view, result)
+    return ExitCode.OK
+
+
+async def _find_result(backend: Backend, execution_id: ExecutionId) -> ResultStored | None:
+    """Give the result; None where it was swept away between two requests."""
+    try:
+        return await backend.result(execution_id)
+    except ExecdError as error:
+        if error.status in {404, 409}:
+            return None
+        raise
+
+
+def _print_details(view: ExecutionView, result: ResultStored | None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from execd.cli.wording import describe_result
+
+    console = Console(highlight=False)
+    for title, value in (
+        ("id", view.id),
+        ("name", view.name),
+        ("kind", view.kind),
+        ("user", f"{view.user} in {view.workspace}"),
+        ("retry of", view.attempt_of or ""),
+        ("created", _local_time(view.created_at)),
+        ("started", _local_time(view.started_at)),
+        ("finished", _local_time(view.finished_at)),
+    ):
+        if value:
+            console.print(f"[bold]{title:>9}[/]  {escape(value)}", soft_wrap=True)
+    ending = describe_result(result) if result is not None else str(view.status)
+    console.print(f"[bold]{'status':>9}[/]  {ending}", soft_wrap=True)
+    if result is not None:
+        for stream, totals in result.streams.items():
+            if totals.total_bytes:
+                console.print(f"[bold]{stream:>9}[/]  {_describe_totals(totals.total_bytes, totals.dropped_bytes)}")
+
+
+def _describe_totals(total_bytes: int, dropped_bytes: int) -> str:
+    from execd.cli.wording import format_bytes
+
+    dropped = f", {format_bytes(dropped_bytes)} of them dropped at the limit" if dropped_bytes else ""
+    return f"{format_bytes(total_bytes)}{dropped}"
+
+
+def _local_time(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(view: ExecutionView) -> str:
+    from execd.cli.wording import format_seconds
+
+    if view.started_at is None or view.finished_at is None:
+        return ""
+    return format_seconds((view.finished_at - view.started_at).total_seconds())

@@ -1,0 +1,34 @@
+"""`execd watch`: follow what runs, or replay what ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from execd.cli.connect import read_target, run_with_backend, target_options
+
+if TYPE_CHECKING:
+    from execd.cli.backend import Backend
+
+
+@click.command()
+@click.argument("execution_id", metavar="ID")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Begin after event N.")
+@click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
+@target_options
+def watch(**options: Any) -> None:
+    """Show an execution from its start, live once level, to its end.
+
+    The connection is made again by itself. Ctrl-C leaves; the execution goes on. Exits like `execd run`.
+    """
+    run_with_backend(read_target(options), lambda backend: _watch(backend, options))
+
+
+async def _watch(backend: Backend, options: dict[str, Any]) -> int:
+    from execd.cli.following import Follower, OnInterrupt
+    from execd.cli.views import choose_view
+
+    view = choose_view(as_json=options["as_json"], types_on_terminal=False)
+    follower = Follower(backend, options["execution_id"], view, on_interrupt=OnInterrupt.LEAVE)
+    return await follower.follow(after_seq=options["after"])

@@ -1,0 +1,359 @@
+"""A trio client of an execd elsewhere: submit, steer, list, and follow journals through any break.
+
+Streams come over SSE and not over WebSocket: resuming is part of that protocol (`Last-Event-ID`), every proxy that passes
+HTTP passes it, one library and one set of credentials serve streams and commands alike, and what a viewer sends (stdin,
+cancel) is rare enough for a POST of its own.
+
+Owns: one connection pool. Sends / receives: design.md section 5. Never: a retry of what may have happened already.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import msgspec
+import trio
+
+from execd import __version__
+from execd.client_cursor import Arrival, Backoff, Cursor
+from execd.client_errors import (
+    AnswerError,
+    RemoteError,
+    UncertainError,
+    UnreachableError,
+    decode_answer,
+    error_from_answer,
+)
+from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
+from execd.client_sse import EventStreamParser, ServerSentEvent
+from execd.core.codec import StoredEvent, decode_event
+from execd.core.errors import ExecdError
+from execd.core.events import EVENT_TYPES, Event, ExecutionId, ResultStored, Status
+
+API = "/api/v1"
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+SILENCE_S = 45.0
+"""A stream that gave not even a heartbeat (15 s by default) for so long is dead: three are missing."""
+PATIENCE_S = 120.0
+"""How long a stream is tried again without any contact before it is given up: a slow restart of the server fits."""
+CLOSE_S = 2.0
+"""How long closing a stream may take; it waits for nothing but the socket's own close."""
+ATTEMPTS = 3
+"""How often a request that may be repeated safely is sent before its error is shown."""
+
+
+class Reconnecting(msgspec.Struct, frozen=True):
+    """A stream broke and will be opened again."""
+
+    why: str
+    wait_s: float
+
+
+class Client:
+    """One server and one credential. Made by `open_client`; several tasks may share it.
+
+    Every method raises `RemoteError` when the server refuses, `UnreachableError` when it does not answer, and
+    `UncertainError` when a request that may not be repeated was cut off.
+    """
+
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        *,
+        on_reconnecting: Callable[[Reconnecting], None] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._http = http
+        self._on_reconnecting = on_reconnecting
+        self._patience_s = patience_s
+
+    # --- executions
+
+    async def submit(self, request: Mapping[str, Any], *, idempotency_key: str) -> Submitted:
+        """Have something run. The key makes it safe to send again, so it is, when no answer comes.
+
+        Args:
+            request: the body of `POST /api/v1/executions`, `kind` and all.
+            idempotency_key: the same for the same wish; a random one where every call is a new wish.
+        """
+        answer = await self._send(
+            "POST",
+            "/executions",
+            json=request,
+            headers={"Idempotency-Key": idempotency_key},
+            attempts=ATTEMPTS,
+        )
+        return decode_answer(answer.content, Submitted)
+
+    async def find(self, execution_id: ExecutionId) -> ExecutionView:
+        """Look one execution up."""
+        return decode_answer(await self.find_json(execution_id), ExecutionView)
+
+    async def find_json(self, execution_id: ExecutionId) -> bytes:
+        """Look one execution up, as the server's own JSON."""
+        return (await self._get(_execution_path(execution_id))).content
+
+    async def list_executions(
+        self, *, status: Status | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> ExecutionList:
+        """List executions, newest first; `next_cursor` leads to the next page."""
+        asked = {"status": status, "limit": limit, "cursor": cursor}
+        query = {name: str(value) for name, value in asked.items() if value is not None}
+        return decode_answer((await self._get("/executions", query)).content, ExecutionList)
+
+    async def result(self, execution_id: ExecutionId) -> ResultStored:
+        """Give the final result of an execution that ended; `RemoteError` with status 409 or 404 while it did not."""
+        answer = await self._get(f"{_execution_path(execution_id)}/result")
+        return decode_answer(answer.content, ResultStored)
+
+    # --- commands
+
+    async def cancel(self, execution_id: ExecutionId) -> None:
+        """Kill what runs."""
+        await self._command(execution_id, "cancel")
+
+    async def interrupt(self, execution_id: ExecutionId) -> None:
+        """Let the step in flight finish and start nothing after it."""
+        await self._command(execution_id, "interrupt")
+
+    async def pause(self, execution_id: ExecutionId) -> None:
+        """Start no further step."""
+        await self._command(execution_id, "pause")
+
+    async def resume(self, execution_id: ExecutionId) -> None:
+        """Go on after a pause."""
+        await self._command(execution_id, "resume")
+
+    async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool = False) -> None:
+        """Give the program bytes to read, and end-of-file after them when `close` says so."""
+        body = {"base64": msgspec.to_builtins(data), "close": close}
+        await self._send("POST", f"{_execution_path(execution_id)}/stdin", json=body)
+
+    async def _command(self, execution_id: ExecutionId, command: str) -> None:
+        await self._send("POST", f"{_execution_path(execution_id)}/{command}", json={})
+
+    # --- around them
+
+    async def runtimes(self) -> RuntimesView:
+        """Name the languages this server runs."""
+        return decode_answer((await self._get("/runtimes")).content, RuntimesView)
+
+    async def create_token(self, request: Mapping[str, Any]) -> TokenCreated:
+        """Make a token; the answer is the only place it ever stands in."""
+        return decode_answer((await self._send("POST", "/tokens", json=request)).content, TokenCreated)
+
+    async def list_tokens(self) -> TokenList:
+        """List the workspace's tokens, without the tokens themselves."""
+        return decode_answer((await self._get("/tokens")).content, TokenList)
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Make a token worthless from now on."""
+        await self._send("DELETE", f"/tokens/{quote(token_id, safe='')}")
+
+    # --- streams
+
+    @trio.as_safe_channel
+    async def events(self, execution_id: ExecutionId, *, after_seq: int = 0) -> AsyncGenerator[Event, None]:
+        """Follow a journal as decoded events, up to and with `result_stored`.
+
+        Use it as `async with client.events(id) as events: async for event in events: ...`. It connects again by itself,
+        so a restart of the server only takes longer. Events of types this client does not know are left out; `journal`
+        has them.
+
+        Raises:
+            GapError: an event is missing.
+            UnreachableError: there was no contact for `patience_s`.
+        """
+        async with self.journal(execution_id, after_seq=after_seq) as journal:
+            async for stored in journal:
+                if stored.type in EVENT_TYPES:
+                    yield decode_event(stored.body)  # as_safe_channel closes this generator
+
+    @trio.as_safe_channel
+    async def journal(self, execution_id: ExecutionId, *, after_seq: int = 0) -> AsyncGenerator[StoredEvent, None]:
+        """Follow a journal as the server's own bytes: like `events`, for those who pass them on."""
+        cursor = Cursor(after_seq)
+        backoff = Backoff(uniform=random.SystemRandom().uniform)
+        heard_at = trio.current_time()
+        while not cursor.is_at_end:
+            parser = EventStreamParser()
+            error: ExecdError | None = None
+            is_connected = False
+            try:
+                async with self._open_stream(execution_id, cursor.last_seq) as response:
+                    if response is None:
+                        return
+                    is_connected = True
+                    async with aclosing(_read_stream(response, parser, cursor)) as arriving:
+                        async for stored in arriving:
+                            backoff.reset()
+                            yield stored  # as_safe_channel closes this generator
+            except (UnreachableError, RemoteError) as refused:
+                error = refused
+            if is_connected:
+                heard_at = trio.current_time()
+            if not cursor.is_at_end:
+                await self._wait_to_reconnect(error, backoff, parser.retry_ms, heard_at)
+
+    @asynccontextmanager
+    async def _open_stream(self, execution_id: ExecutionId, last_seq: int) -> AsyncIterator[httpx2.Response | None]:
+        """Connect; None means the server says that nothing newer will ever come (204)."""
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        if last_seq:
+            headers["Last-Event-ID"] = str(last_seq)
+        timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, read=SILENCE_S, pool=None)
+        path = f"{API}{_execution_path(execution_id)}/stream"
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                await _check_stream(response)
+                yield None if response.status_code == httpx2.codes.NO_CONTENT else response
+        except httpx2.TransportError as error:
+            raise UnreachableError(_transport_message(error)) from error
+
+    async def _wait_to_reconnect(
+        self, error: ExecdError | None, backoff: Backoff, retry_ms: int | None, heard_at: float
+    ) -> None:
+        """Wait before the next connection, or raise what makes another one pointless."""
+        if error is not None and (not error.retryable or trio.current_time() - heard_at > self._patience_s):
+            raise error
+        asked_s = (retry_ms or 0) / 1000
+        if isinstance(error, RemoteError):
+            asked_s = max(asked_s, error.retry_after_s or 0)
+        wait_s = backoff.next_wait_s(at_least_s=asked_s)
+        if self._on_reconnecting is not None:
+            why = "the server ended the stream" if error is None else error.message
+            self._on_reconnecting(Reconnecting(why=why, wait_s=wait_s))
+        await trio.sleep(wait_s)
+
+    # --- requests
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> httpx2.Response:
+        return await self._send("GET", path, params=query, attempts=ATTEMPTS)
+
+    async def _send(self, method: str, path: str, *, attempts: int = 1, **arguments: Any) -> httpx2.Response:
+        """Send a request, and again while `attempts` allows it and the error says it may help."""
+        backoff = Backoff(uniform=random.SystemRandom().uniform)
+        for left in reversed(range(attempts)):
+            try:
+                return await self._send_once(method, path, **arguments)
+            except (UncertainError, RemoteError) as error:
+                if not left or not (error.retryable or isinstance(error, UncertainError)):
+                    raise
+                asked_s = error.retry_after_s if isinstance(error, RemoteError) else None
+                await trio.sleep(backoff.next_wait_s(at_least_s=asked_s or 0.0))
+        raise AssertionError("attempts is at least one")
+
+    async def _send_once(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
+        try:
+            response = await self._http.request(method, f"{API}{path}", **arguments)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            raise UnreachableError(f"{self._http.base_url}: {_transport_message(error)}") from error
+        except httpx2.TransportError as error:
+            raise UncertainError(f"{self._http.base_url}: {_transport_message(error)}") from error
+        if not response.is_success:
+            raise error_from_answer(response.status_code, response.headers, response.content)
+        return response
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    token: str | None = None,
+    *,
+    on_reconnecting: Callable[[Reconnecting], None] | None = None,
+    patience_s: float = PATIENCE_S,
+) -> AsyncIterator[Client]:
+    """Make a client, and close its connections afterwards. Nothing is sent until something is asked.
+
+    Args:
+        url: where the server is, like `http://127.0.0.1:7070`.
+        token: a bearer token; None where none is needed.
+        on_reconnecting: told of each break of a stream, before the wait.
+        patience_s: how long a stream may be without any contact.
+    """
+    parts = urlsplit(url)
+    headers = {"User-Agent": f"execd/{__version__}"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    async with httpx2.AsyncClient(
+        base_url=url,
+        headers=headers,
+        timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        # A proxy from the environment cannot reach this machine's loopback.
+        trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+        # Loading certificates takes longer than a request, and plain HTTP needs none.
+        verify=parts.scheme != "http",
+    ) as http:
+        yield Client(http, on_reconnecting=on_reconnecting, patience_s=patience_s)
+
+
+def _execution_path(execution_id: ExecutionId) -> str:
+    return f"/executions/{quote(execution_id, safe='')}"
+
+
+async def _check_stream(response: httpx2.Response) -> None:
+    if response.status_code == httpx2.codes.NO_CONTENT:
+        return
+    if response.status_code != httpx2.codes.OK:
+        raise error_from_answer(response.status_code, response.headers, await response.aread())
+    media_type = response.headers.get("content-type", "")
+    if not media_type.startswith("text/event-stream"):
+        raise AnswerError(f"the stream is {media_type or 'of no media type'} instead of text/event-stream")
+
+
+@asynccontextmanager
+async def _open_chunks(response: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Give the raw bytes of a response; leaving ends every generator httpx2 has put around them.
+
+    httpx2 nests generators and closes none of the inner ones, so stopping early leaves them to the garbage collector.
+    Read on after the close, they end by themselves: what is buffered comes, then an error passes through them all.
+    """
+    chunks = response.aiter_raw()
+    try:
+        yield chunks
+    finally:
+        with trio.move_on_after(CLOSE_S, shield=True), suppress(httpx2.TransportError, httpx2.StreamError):
+            await response.aclose()
+            async for _ in chunks:
+                pass
+
+
+async def _read_stream(
+    response: httpx2.Response, parser: EventStreamParser, cursor: Cursor
+) -> AsyncGenerator[StoredEvent, None]:
+    """Give the new events of one connection, until it ends, the server evicts this viewer, or the journal ends."""
+    async with _open_chunks(response) as chunks:
+        async for chunk in chunks:
+            for event in parser.feed(chunk):
+                if event.name == "evicted":
+                    return
+                stored = _as_stored(event)
+                if stored is not None and cursor.accept(stored.seq, stored.type) is Arrival.NEW:
+                    yield stored  # its one caller closes it with aclosing
+                if cursor.is_at_end:
+                    return
+
+
+class _Head(msgspec.Struct):
+    seq: int
+    type: str
+    execution_id: str
+
+
+def _as_stored(event: ServerSentEvent) -> StoredEvent | None:
+    """Take a journal's event out of its frame; None for frames that belong to the connection only."""
+    try:
+        head = msgspec.json.decode(event.data, type=_Head)
+    except msgspec.DecodeError:
+        return None
+    return StoredEvent(execution_id=ExecutionId(head.execution_id), seq=head.seq, type=head.type, body=event.data)
+
+
+def _transport_message(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,79 @@
+"""What a server answers, as records. Fields this client does not know are ignored: the server may be newer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from execd.core.events import ExecutionId, Failure, Status
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """It was accepted and will end, whatever crashes."""
+
+    id: ExecutionId
+    status: Status
+
+
+class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution as it is listed."""
+
+    id: ExecutionId
+    status: Status
+    kind: str = "script"
+    name: str = ""
+    workspace: str = ""
+    user: str = ""
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: Failure | None = None
+    attempt_of: str | None = None
+
+
+class ExecutionList(msgspec.Struct, frozen=True):
+    """Some executions, newest first."""
+
+    items: tuple[ExecutionView, ...]
+    next_cursor: str | None = None
+
+
+class RuntimeView(msgspec.Struct, frozen=True):
+    """One language."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    file_name: str = ""
+
+
+class RuntimesView(msgspec.Struct, frozen=True):
+    """The languages of a server, and what a run may use."""
+
+    runtimes: tuple[RuntimeView, ...]
+    defaults: dict[str, Any] = {}
+    caps: dict[str, Any] = {}
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as it is listed: everything but the token itself."""
+
+    id: str
+    workspace: str = ""
+    role: str = ""
+    user: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class TokenCreated(TokenView, frozen=True, kw_only=True):
+    """A token that was just made, with the secret nobody can show again."""
+
+    token: str
+
+
+class TokenList(msgspec.Struct, frozen=True):
+    """The tokens of a workspace."""
+
+    items: tuple[TokenView, ...]

@@ -1,0 +1,68 @@
+"""What every route may use, and the register of open streams that shutdown waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import trio
+
+from execd.core.runtimes import Runtimes
+from execd.http.access import Access
+from execd.http.config import HttpConfig
+from execd.ports import Engine
+from execd.telemetry import Counters
+
+
+class OpenStreams:
+    """The live streams of this process, SSE and WebSocket. Plain calls only, so nothing here can wait for a viewer."""
+
+    def __init__(self) -> None:
+        self.draining = trio.Event()
+        """Set once, when the server begins to go down: every stream ends by itself."""
+        self._open_count = 0
+        self._is_empty = trio.Event()
+        self._is_empty.set()
+
+    @property
+    def open_count(self) -> int:
+        return self._open_count
+
+    @property
+    def is_draining(self) -> bool:
+        return self.draining.is_set()
+
+    @contextmanager
+    def count(self) -> Iterator[None]:
+        """Count a stream as open while the block runs."""
+        if not self._open_count:
+            self._is_empty = trio.Event()
+        self._open_count += 1
+        try:
+            yield
+        finally:
+            self._open_count -= 1
+            if not self._open_count:
+                self._is_empty.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until no stream is open."""
+        await self._is_empty.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The routes' shared record. Nothing in it belongs to one request."""
+
+    engine: Engine
+    runtimes: Runtimes
+    config: HttpConfig
+    access: Access
+    streams: OpenStreams
+    counters: Counters
+    now: Callable[[], datetime]
+    """The wall clock, aware and in UTC."""
+    uniform: Callable[[float, float], float]
+    """Where jitter comes from, like `random.uniform`."""

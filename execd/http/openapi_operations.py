@@ -1,0 +1,224 @@
+"""Every operation of the doors as a table: the document and the reference are made of it, and a test holds it to the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from execd.core.events import EVENT_TYPES, Status, Stream
+from execd.http.schemas import API
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter of a query or header."""
+
+    name: str
+    about: str
+    where: str = "query"
+    type: str = "string"
+    choices: tuple[str, ...] = ()
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    id: str
+    about: str
+    tag: str
+    role: str | None = "viewer"
+    """The least role; None where no credential is needed."""
+    body: str | None = None
+    """The schema of its JSON body."""
+    is_body_required: bool = True
+    answer: str | None = None
+    """The schema of its answer; None where it is none of JSON."""
+    status: int = 200
+    media_type: str = "application/json"
+    details: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[int, ...] = ()
+    """Further statuses with a problem, besides those every operation may give."""
+    is_socket: bool = False
+
+
+ONE = f"{API}/executions/{{execution_id}}"
+KEY = Parameter(
+    name="Idempotency-Key", where="header", about="Makes the request safe to send again: 1-255 visible ASCII."
+)
+AFTER = Parameter(name="after", type="integer", about="The last seq seen; the header Last-Event-ID wins.")
+CURSORS = (
+    Parameter(name="Last-Event-ID", where="header", about="The id of the last event seen; wins over the query."),
+    AFTER,
+    Parameter(name="last_event_id", about="Another name of `after`."),
+    Parameter(name="lastEventId", about="Another name of `after`."),
+    Parameter(name="ticket", about="A one-use credential from `/api/v1/tickets`."),
+)
+SSE_DETAILS = (
+    "`event:` is the type, `id:` the seq, `data:` the event as one line of JSON. The first block carries `retry:`. "
+    "Silence is broken by the two bytes `:\\n`. The stream ends after `result_stored`; when it ends before, an `evicted` "
+    "event says why and its id is where to resume. 204: there is nothing after the cursor and never will be."
+)
+SOCKET_DETAILS = (
+    "Events come as JSON text frames, in order. A client message may carry an `id`, which its `ack` or `error` repeats. "
+    'Silence is broken by `{"type": "ping"}`, which needs no answer. Commands need the role runner. Close codes: '
+    "1000 over, do not come back; 1012 and 4200 come back at once after the last seq; 4408 the same, and read faster; "
+    "4429 and 4503 come back after a second; 4400, 4401, 4403, 4404 coming back unchanged is no use; 1011 a defect."
+)
+
+
+def _command(name: str, about: str) -> Operation:
+    return Operation(
+        method="post",
+        path=f"{ONE}/{name}",
+        id=name,
+        about=about,
+        tag="commands",
+        role="runner",
+        body="EmptyBody",
+        is_body_required=False,
+        answer="SubmittedView",
+        status=202,
+        problems=(404, 409, 413),
+        details="202 means that it will be obeyed; the stream says when it was.",
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="post", path=f"{API}/executions", id="submit", about="Run something.", tag="executions", role="runner",
+        body="ScriptBody", answer="SubmittedView", status=202, parameters=(KEY,), problems=(409, 413, 415),
+        details="202 means that it is stored: it will end in a final status, whatever crashes.",
+    ),
+    Operation(
+        method="get", path=f"{API}/executions", id="list_executions", about="List executions, newest first.",
+        tag="executions", answer="ExecutionListView",
+        parameters=(
+            Parameter(name="status", about="Only these.", choices=tuple(Status)),
+            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "flow", "external")),
+            Parameter(name="name", about="A part of the name."),
+            Parameter(name="attempt_of", about="Retries of this execution."),
+            Parameter(name="cursor", about="`next_cursor` of the page before."),
+            Parameter(name="limit", type="integer", about="1 to 200, 50 by default."),
+        ),
+    ),
+    Operation(
+        method="get", path=ONE, id="show", about="Look one execution up.", tag="executions", answer="ExecutionDetail",
+        problems=(404,), details="Values of `env` are hidden.",
+    ),
+    Operation(
+        method="get", path=f"{ONE}/result", id="result", about="Give the final result.", tag="executions",
+        answer="ResultStored", problems=(404, 409),
+        details="409 `not_finished` while it runs: follow the stream to `result_stored` instead of asking again.",
+    ),
+    Operation(
+        method="get", path=f"{ONE}/events", id="events", about="Read the journal.", tag="executions", answer="EventsView",
+        problems=(404,),
+        parameters=(
+            AFTER,
+            Parameter(name="limit", type="integer", about="1 to 1000, 200 by default."),
+            Parameter(name="types", about="Only these types, joined by commas: " + ", ".join(EVENT_TYPES)),
+        ),
+    ),
+    Operation(
+        method="get", path=f"{ONE}/output", id="output", about="Give what the program wrote, byte for byte.",
+        tag="executions", media_type="text/plain", problems=(404, 416),
+        details="While it runs: what there is. After the end one range is served (206).",
+        parameters=(
+            Parameter(name="stream", about="stdout by default.", choices=tuple(Stream)),
+            Parameter(name="attempt", type="integer", about="Of a script that ran again; the last by default."),
+            Parameter(name="Range", where="header", about="`bytes=from-to`"),
+        ),
+    ),
+    _command("cancel", "Kill what runs, now."),
+    _command("interrupt", "Let the step in flight finish and start nothing after it."),
+    _command("pause", "Start no further step."),
+    _command("resume", "Go on after a pause."),
+    Operation(
+        method="post", path=f"{ONE}/stdin", id="stdin", about="Give the program bytes to read.", tag="commands",
+        role="runner", body="StdinBody", answer="SubmittedView", status=202, problems=(404, 409, 413, 415),
+        details="503 `overloaded`: the program does not read and nothing was taken.",
+    ),
+    Operation(
+        method="post", path=f"{ONE}/input", id="input", about="Answer what a node asks.", tag="commands", role="runner",
+        body="InputBody", answer="SubmittedView", status=202, problems=(404, 409, 413, 415),
+        details="409 `not_waiting`: no node asks anything.",
+    ),
+    Operation(
+        method="post", path=f"{ONE}/retry", id="retry", about="Run it again, as a new execution.", tag="commands",
+        role="runner", body="RetryBody", is_body_required=False, answer="SubmittedView", status=202, parameters=(KEY,),
+        problems=(404, 409, 413), details="Only what has ended; the new execution's `attempt_of` names it.",
+    ),
+    Operation(
+        method="get", path=f"{ONE}/stream", id="stream", about="Follow one execution live, from any point.",
+        tag="streams", media_type="text/event-stream", parameters=CURSORS, problems=(404, 429), details=SSE_DETAILS,
+    ),
+    Operation(
+        method="get", path=f"{API}/stream", id="multi_stream", about="Follow several executions over one connection.",
+        tag="streams", media_type="text/event-stream", problems=(404, 429),
+        parameters=(Parameter(name="execution", about="Given once for each, at most 20.", is_required=True), *CURSORS),
+        details=SSE_DETAILS + " Here an id is the seqs of all executions joined by `-`, in the order the URL names them.",
+    ),
+    Operation(
+        method="get", path=f"{ONE}/ws", id="socket", about="Follow and steer one execution over a WebSocket.",
+        tag="streams", is_socket=True, parameters=CURSORS[1:], details=SOCKET_DETAILS,
+    ),
+    Operation(
+        method="get", path=f"{API}/ws", id="multi_socket", about="Follow and steer any executions over one WebSocket.",
+        tag="streams", is_socket=True, parameters=CURSORS[-1:],
+        details=SOCKET_DETAILS + ' Begin with `{"type": "subscribe", "execution_id": …, "after": 0}`.',
+    ),
+    Operation(
+        method="get", path=f"{API}/runtimes", id="runtimes", about="Name the languages and limits.", tag="executions",
+        answer="RuntimesView",
+    ),
+    Operation(
+        method="post", path=f"{API}/tokens", id="create_token", about="Make a token.", tag="access", role="admin",
+        body="TokenBody", answer="TokenCreated", status=201, problems=(413, 415),
+        details="The secret is in this answer and nowhere else.",
+    ),
+    Operation(
+        method="get", path=f"{API}/tokens", id="list_tokens", about="List the workspace's tokens.", tag="access",
+        role="admin", answer="TokenListView",
+    ),
+    Operation(
+        method="delete", path=f"{API}/tokens/{{token_id}}", id="revoke_token", about="Make a token worthless.",
+        tag="access", role="admin", status=204, problems=(404,), details="Sessions and tickets made from it end too.",
+    ),
+    Operation(
+        method="post", path=f"{API}/tickets", id="make_ticket", about="Make a one-use credential for a URL.",
+        tag="access", answer="TicketView", status=201, details="Good for one connection within 30 s: `?ticket=`.",
+    ),
+    Operation(
+        method="post", path=f"{API}/session", id="open_session", about="Trade a token for the browser's cookie.",
+        tag="access", role=None, body="LoginBody", answer="SessionView", problems=(401, 403, 413, 415),
+        details="The cookie is HttpOnly and SameSite=Strict, and dies with its token.",
+    ),
+    Operation(
+        method="get", path=f"{API}/session", id="show_session", about="Say who the credential stands for.", tag="access",
+        answer="SessionView",
+    ),
+    Operation(
+        method="delete", path=f"{API}/session", id="close_session", about="End the browser's session.", tag="access",
+        role=None, status=204, problems=(403,),
+    ),
+    Operation(
+        method="get", path="/healthz", id="healthz", about="Say that the process answers.", tag="operation", role=None,
+        answer="Health",
+    ),
+    Operation(
+        method="get", path="/readyz", id="readyz", about="Say whether new work is taken.", tag="operation", role=None,
+        answer="Readiness", details="503 with the same body when a part is not well or the server is going down.",
+    ),
+    Operation(
+        method="get", path="/metrics", id="metrics", about="Give the numbers for Prometheus.", tag="operation",
+        media_type="text/plain", details="From this machine without a credential.",
+    ),
+    Operation(
+        method="get", path="/openapi.json", id="openapi", about="Give this document.", tag="operation", role=None,
+        media_type="application/json",
+    ),
+)  # fmt: skip

@@ -1,0 +1,188 @@
+"""What is sent and answered, as JSON Schema: made from the records themselves where there are any.
+
+Requests are read field by field (`core.parsing`, `http.schemas`), so their shapes are declared here once more, for the
+document only; a test holds them to the parsers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from execd.core.errors import FieldFault
+from execd.core.events import EVENT_TYPES
+from execd.core.parsing import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS, MAX_RETRIES
+from execd.core.specs import InputFile, RequestedLimits
+from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
+from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
+
+REF = "#/components/schemas/{name}"
+
+
+class ScriptBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A script to run."""
+
+    kind: Literal["script"]
+    language: Annotated[str, Meta(description="The name or an alias of a runtime, see `/api/v1/runtimes`.")]
+    source: Annotated[str, Meta(min_length=1, description="The program's text, without NUL.")]
+    name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
+    args: Annotated[list[str], Meta(max_length=MAX_ARGS)] | None = None
+    env: dict[str, str] | None = None
+    stdin: Annotated[str, Meta(description="Fixed text for stdin.")] | None = None
+    stdin_open: Annotated[bool, Meta(description="Whether stdin stays open for what is sent while it runs.")] | None = (
+        None
+    )
+    files: Annotated[list[InputFile], Meta(max_length=MAX_FILES)] | None = None
+    limits: RequestedLimits | None = None
+    priority: Annotated[int, Meta(ge=0, le=2, description="0 goes first; within the workspace only.")] | None = None
+    retries: (
+        Annotated[int, Meta(ge=0, le=MAX_RETRIES, description="After a lost sandbox, never after a failure.")] | None
+    ) = None
+
+
+class StdinBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Bytes for stdin: one of `text` and `base64`, or neither with `close`."""
+
+    text: str | None = None
+    base64: str | None = None
+    close: Annotated[bool, Meta(description="Whether end-of-file follows.")] | None = None
+
+
+class InputBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Answers to what a node asks."""
+
+    prompt_id: str | None = None
+    values: dict[str, Any] | None = None
+
+
+class RetryBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"begin": "from"}):
+    """Where to begin again."""
+
+    begin: Annotated[str, Meta(description="`start`, `failed` or a node (`main`).")] | None = None
+    definition: Literal["same"] | None = None
+
+
+class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A token to make."""
+
+    user: str | None = None
+    role: Literal["viewer", "runner", "admin"] | None = None
+    workspace: Annotated[str, Meta(description="The caller's own.")] | None = None
+    expires_in_s: Annotated[float, Meta(ge=1)] | None = None
+
+
+class LoginBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A bearer token to trade for the session cookie."""
+
+    token: str
+
+
+class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Nothing, or an empty object."""
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """An error (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="`urn:execd:problem:` and the code.")]
+    title: str
+    status: int
+    code: Annotated[str, Meta(description="Stable: what programs match on.")]
+    detail: Annotated[str, Meta(description="For people: what was wrong and what would be accepted.")]
+    retryable: Annotated[bool, Meta(description="Whether the same request may succeed later, unchanged.")]
+    instance: str = ""
+    errors: Annotated[list[FieldFault], Meta(description="Every fault of the request, all at once.")] = []
+
+
+class Health(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Readiness(msgspec.Struct):
+    """How each part is."""
+
+    status: Literal["ready", "not_ready"]
+    parts: Annotated[dict[str, str], Meta(description="`ok`, or what is wrong with it.")]
+
+
+class Evicted(msgspec.Struct):
+    """A stream ended early; nothing is lost, resume from the block's id."""
+
+    type: Literal["evicted"]
+    reason: Literal["slow", "draining", "restarted", "lifetime", "credential_expired"]
+    last_seq: int | list[int]
+
+
+class ClientMessage(msgspec.Struct, kw_only=True):
+    """What a client may send over a WebSocket."""
+
+    type: Literal["subscribe", "unsubscribe", "cancel", "interrupt", "pause", "resume", "stdin", "ping", "pong"]
+    id: Annotated[str | int | None, Meta(description="Comes back in the answer.")] = None
+    execution_id: Annotated[str | None, Meta(description="Left out on a socket of one execution.")] = None
+    after: Annotated[int | None, Meta(description="Of `subscribe`: the last seq the client has.")] = None
+    text: str | None = None
+    base64: str | None = None
+    close: bool | None = None
+
+
+class ServerMessage(msgspec.Struct, kw_only=True):
+    """What the server sends over a WebSocket besides events."""
+
+    type: Literal["ack", "error", "evicted", "ping", "pong"]
+    id: str | int | None = None
+    execution_id: str | None = None
+
+
+ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
+OTHERS = (SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
+BODIES = (ScriptBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
+
+
+def make_components() -> dict[str, Any]:
+    """Give every schema, by name."""
+    records = (*BODIES, *ANSWERS, *OTHERS, *EVENT_TYPES.values())
+    _, components = msgspec.json.schema_components(records, ref_template=REF)
+    for name, record in EVENT_TYPES.items():
+        components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
+    components["Event"] = _any_event()
+    components["EventsView"]["properties"]["items"]["items"] = ref("Event")
+    return components
+
+
+def ref(name: str) -> dict[str, str]:
+    """Point to a schema."""
+    return {"$ref": REF.format(name=name)}
+
+
+def _event_schema(type_name: str, record_name: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": f"{type_name} event",
+        "required": ["seq", "type", "execution_id", "at", "data"],
+        "properties": {
+            "seq": {"type": "integer", "minimum": 1},
+            "type": {"const": type_name},
+            "execution_id": {"type": "string"},
+            "at": {"type": "string", "format": "date-time"},
+            "node": {"type": "string"},
+            "attempt": {"type": "integer", "minimum": 1},
+            "data": ref(record_name),
+        },
+    }
+
+
+def _any_event() -> dict[str, Any]:
+    named = {name: f"{record.__name__}Event" for name, record in EVENT_TYPES.items()}
+    return {
+        "description": "One numbered entry of a journal: seq is 1, 2, 3 … without gaps, the same for everyone, for ever.",
+        "oneOf": [ref(name) for name in named.values()],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {key: REF.format(name=name) for key, name in named.items()},
+        },
+    }

@@ -1,0 +1,109 @@
+"""The parameters of a URL, read like the fields of a body: unknown, repeated and wrong ones are all told at once."""
+
+from __future__ import annotations
+
+import msgspec
+from quart import Request, Websocket
+
+from execd.core.events import EVENT_TYPES, ExecutionId, Status, WorkspaceId
+from execd.core.fields import Faults, Fields, Range
+from execd.core.parsing import KINDS
+from execd.http.schemas import LATER_KINDS, MAX_QUERY_CHARS
+from execd.ports import ExecutionFilter
+
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+MAX_EVENTS_PAGE = 1000
+DEFAULT_EVENTS_PAGE = 200
+
+
+class QueryReader:
+    """The parameters of a URL, read like fields: unknown and repeated ones are faults."""
+
+    def __init__(self, request: Request | Websocket, *, known: tuple[str, ...], repeated: tuple[str, ...] = ()) -> None:
+        self._faults = Faults()
+        self._args = request.args
+        for name in request.args:
+            if name != "ticket" and name not in known and name not in repeated:
+                self._faults.add(
+                    name[:64].encode(errors="replace").decode(), "is not a known parameter", ", ".join(known)
+                )
+        for name in known:
+            if len(request.args.getlist(name)) > 1:
+                self._faults.add(name, "is given more than once", "one value")
+        self._fields = Fields({name: request.args.get(name) for name in known}, self._faults, known=known)
+
+    def text(self, name: str) -> str | None:
+        return self._fields.text(name, max_chars=MAX_QUERY_CHARS, accepted="text") or None
+
+    def choice(self, name: str, choices: tuple[str, ...], *, default: str = "") -> str:
+        return self._fields.choice(name, choices, default=default)
+
+    def integer(self, name: str, allowed: Range[int], *, default: int) -> int:
+        text = self.text(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(allowed.high))):
+            self._faults.add(name, "is no such number", f"a whole number {allowed}")
+            return default
+        if not allowed.low <= int(text) <= allowed.high:
+            self._faults.add(name, f"is {text}", f"a whole number {allowed}")
+            return default
+        return int(text)
+
+    def fault(self, name: str, message: str, accepted: str) -> None:
+        self._faults.add(name, message, accepted)
+
+    def finish(self) -> None:
+        """Raise InvalidRequestError for everything found."""
+        self._faults.raise_if_any()
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """What `GET /executions` asks for."""
+
+    which: ExecutionFilter
+    cursor: str | None
+    limit: int
+
+
+LIST_PARAMETERS = ("status", "kind", "name", "attempt_of", "cursor", "limit")
+
+
+def parse_list_query(request: Request, workspace: WorkspaceId) -> ListQuery:
+    """Read the filters of a list. Raises InvalidRequestError."""
+    query = QueryReader(request, known=LIST_PARAMETERS)
+    status = query.choice("status", tuple(Status))
+    attempt_of = query.text("attempt_of")
+    which = ExecutionFilter(
+        workspace=workspace,
+        status=Status(status) if status else None,
+        kind=query.choice("kind", (*KINDS, *LATER_KINDS)) or None,
+        name=query.text("name"),
+        attempt_of=None if attempt_of is None else ExecutionId(attempt_of),
+    )
+    limit = query.integer("limit", Range(1, MAX_PAGE), default=DEFAULT_PAGE)
+    cursor = query.text("cursor")
+    query.finish()
+    return ListQuery(which, cursor, limit)
+
+
+class EventsQuery(msgspec.Struct, frozen=True):
+    """What `GET /executions/{id}/events` asks for."""
+
+    after: int
+    limit: int
+    types: frozenset[str] | None
+
+
+def parse_events_query(request: Request) -> EventsQuery:
+    """Read where to begin, how many and which. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("after", "limit", "types"))
+    after = query.integer("after", Range(0, 10**15 - 1), default=0)
+    limit = query.integer("limit", Range(1, MAX_EVENTS_PAGE), default=DEFAULT_EVENTS_PAGE)
+    listed = query.text("types")
+    types = None if listed is None else frozenset(listed.split(","))
+    if types is not None and not types <= EVENT_TYPES.keys():
+        query.fault("types", "names a type there is not", ", ".join(EVENT_TYPES))
+    query.finish()
+    return EventsQuery(after, limit, types)

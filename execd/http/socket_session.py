@@ -1,0 +1,303 @@
+"""One WebSocket connection: what it follows, what it may ask, and why it ends.
+
+Owns: the subscriptions of one client. One task reads the client, one follows each execution, one keeps the line alive;
+whichever finds a reason to end names it, and all end together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+
+from execd.core.codec import encode_json
+from execd.core.errors import ExecdError
+from execd.core.events import RESULT_STORED
+from execd.core.fields import Faults, Fields, Range
+from execd.http.access import Identity, Role
+from execd.http.executions import COMMANDS, find_visible
+from execd.http.front import Front
+from execd.http.problems import problem_of
+from execd.http.schemas import decode_json, parse_stdin
+from execd.http.sse import Pace
+from execd.ports import Command, EvictedError, ExecutionRecord, Subscription
+
+CLOSE_CODES: Mapping[str, int] = {
+    "complete": 1000,
+    "internal_error": 1011,
+    "draining": 1012,
+    "restarted": 1012,
+    "lifetime": 4200,
+    "invalid_request": 4400,
+    "unauthenticated": 4401,
+    "credential_expired": 4401,
+    "forbidden": 4403,
+    "host_not_allowed": 4403,
+    "origin_not_allowed": 4403,
+    "not_found": 4404,
+    "slow": 4408,
+    "too_many_streams": 4429,
+    "overloaded": 4503,
+    "store_unavailable": 4503,
+}
+"""Why a socket is closed, in its close frame: the code says what to do, the word which case it was.
+
+1000: it is over, do not come back. 1012, 4200: come back at once, after the last seq. 4408: come back after the last seq,
+and read faster. 4429, 4503: wait a second, then come back. 4400, 4401, 4403, 4404: coming back unchanged is no use.
+"""
+
+STDIN_FIELDS = ("text", "base64", "close")
+KNOWN_FIELDS = ("type", "id", "execution_id", "after", *STDIN_FIELDS)
+MESSAGE_TYPES = ("subscribe", "unsubscribe", *COMMANDS, "stdin", "ping", "pong")
+MAX_FOLLOWED = 20
+"""Executions on one socket; each takes one place of the workspace's limit."""
+MAX_ID_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a client said."""
+
+    type: str
+    id: str | int | None
+    fields: Fields
+    table: Mapping[str, object]
+
+
+class SocketSession:
+    """Serves one accepted socket.
+
+    Args:
+        send: sends one text frame; waits while the client does not read, within the server's deadline.
+        only: the execution a socket is bound to; None where the client names them.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        identity: Identity,
+        send: Callable[[str], Awaitable[None]],
+        *,
+        pace: Pace,
+        only: ExecutionRecord | None,
+    ) -> None:
+        self._front = front
+        self._identity = identity
+        self._send_text = send
+        self._pace = pace
+        self._only = only
+        self._followed: dict[str, trio.CancelScope] = {}
+        self._sent_at = trio.current_time()
+        self._reason = "internal_error"
+        self._scope = trio.CancelScope()
+
+    async def run(self, receive: Callable[[], Awaitable[str | bytes]], *, after_seq: int) -> str:
+        """Serve until there is a reason to end, and give it (a key of `CLOSE_CODES`)."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_alive)
+                nursery.start_soon(self._end_when_draining)
+                nursery.start_soon(self._end_in_time)
+                if self._only is not None:
+                    await self._follow_only(nursery, self._only, after_seq)
+                nursery.start_soon(self._read, nursery, receive)
+        return self._reason
+
+    def _end(self, reason: str) -> None:
+        self._reason = reason
+        self._scope.cancel()
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        await self._send_frame(encode_json(message))
+
+    async def _send_frame(self, frame: bytes) -> None:
+        self._sent_at = trio.current_time()
+        await self._send_text(frame.decode())
+
+    # --- what ends it, and what keeps it alive
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await trio.sleep_until(self._sent_at + self._pace.heartbeat_s)
+            if trio.current_time() >= self._sent_at + self._pace.heartbeat_s:
+                await self._send({"type": "ping"})
+
+    async def _end_when_draining(self) -> None:
+        await self._front.streams.draining.wait()
+        self._end("draining")
+
+    async def _end_in_time(self) -> None:
+        await trio.sleep(self._pace.lifetime_s)
+        self._end(self._pace.lifetime_reason)
+
+    # --- following
+
+    async def _follow_only(self, nursery: trio.Nursery, record: ExecutionRecord, after_seq: int) -> None:
+        if _is_complete(record, after_seq):
+            self._end("complete")
+            return
+        try:
+            await nursery.start(partial(self._follow, record, after_seq))
+        except ExecdError as error:
+            await self._send({"type": "error", **problem_of(error)})
+            self._end(error.code)
+
+    async def _follow(self, record: ExecutionRecord, after_seq: int, *, task_status: trio.TaskStatus[None]) -> None:
+        scope = trio.CancelScope()
+        subscribing = self._front.engine.subscribe(record.id, workspace=record.workspace, after_seq=after_seq)
+        with scope:
+            async with subscribing as subscription:
+                self._followed[record.id] = scope
+                task_status.started()
+                try:
+                    await self._forward(subscription)
+                finally:
+                    del self._followed[record.id]
+
+    async def _forward(self, subscription: Subscription) -> None:
+        try:
+            while True:
+                for event in await subscription.receive():
+                    await self._send_frame(event.body)
+                    if event.type == RESULT_STORED and self._only is not None:
+                        self._end("complete")
+        except trio.EndOfChannel:
+            return
+        except EvictedError as error:
+            await self._tell_evicted(subscription, error)
+
+    async def _tell_evicted(self, subscription: Subscription, error: EvictedError) -> None:
+        await self._send(
+            {
+                "type": "evicted",
+                "execution_id": subscription.execution_id,
+                "reason": error.reason,
+                "last_seq": error.last_seq,
+            }
+        )
+        if self._only is not None or error.reason == "draining":
+            self._end(error.reason)
+
+    # --- what the client says
+
+    async def _read(self, nursery: trio.Nursery, receive: Callable[[], Awaitable[str | bytes]]) -> None:
+        while True:
+            said = await receive()
+            message_id: str | int | None = None
+            try:
+                message = parse_message(said)
+                message_id = message.id
+                extra = await self._obey(message, nursery)
+            except ExecdError as error:
+                await self._send({"type": "error", **_with_id(message_id), **problem_of(error)})
+            else:
+                if extra is not None:
+                    await self._send(extra | _with_id(message_id))
+
+    async def _obey(self, message: Message, nursery: trio.Nursery) -> dict[str, Any] | None:
+        """Do what was asked; give the answer, None where none is due."""
+        match message.type:
+            case "pong":
+                return None
+            case "ping":
+                return {"type": "pong"}
+            case "subscribe":
+                return await self._subscribe(message, nursery)
+            case "unsubscribe":
+                return self._unsubscribe(message)
+        return await self._command(message)
+
+    async def _subscribe(self, message: Message, nursery: trio.Nursery) -> dict[str, Any]:
+        faults = Faults()
+        if self._only is not None:
+            faults.add("type", "is not for a socket of one execution", f"{', '.join(COMMANDS)}, stdin, ping")
+        if len(self._followed) >= MAX_FOLLOWED:
+            faults.add("execution_id", f"would be number {MAX_FOLLOWED + 1}", f"at most {MAX_FOLLOWED} on one socket")
+        faults.raise_if_any()
+        record = await self._find(message)
+        after_seq = _after(message.table, record)
+        if record.id in self._followed:
+            faults.add("execution_id", "is followed already", "an execution that is not")
+            faults.raise_if_any()
+        answer = {"type": "ack", "execution_id": record.id, "head_seq": record.head_seq}
+        if _is_complete(record, after_seq):
+            return answer | {"is_complete": True}
+        await nursery.start(partial(self._follow, record, after_seq))
+        return answer | {"is_complete": False}
+
+    def _unsubscribe(self, message: Message) -> dict[str, Any]:
+        """Stop following; one that is not followed (any more) is no fault: it may just have ended."""
+        scope = self._followed.get(str(message.table.get("execution_id", "")))
+        if scope is not None and self._only is None:
+            scope.cancel()
+        return {"type": "ack"}
+
+    async def _command(self, message: Message) -> dict[str, Any]:
+        self._identity.require(Role.RUNNER)
+        record = await self._find(message)
+        await self._front.engine.command(record.id, self._read_command(message))
+        return {"type": "ack"}
+
+    def _read_command(self, message: Message) -> Command:
+        if message.type != "stdin":
+            return COMMANDS[message.type](self._identity.user)
+        return parse_stdin({name: message.table[name] for name in STDIN_FIELDS if name in message.table})
+
+    async def _find(self, message: Message) -> ExecutionRecord:
+        """Find the execution a message is about; on a socket of one it need not be named."""
+        faults = Faults()
+        fields = Fields(message.table, faults, known=KNOWN_FIELDS)
+        if self._only is not None:
+            named = fields.text("execution_id", max_chars=MAX_ID_CHARS, accepted=self._only.id)
+            if named not in {None, self._only.id}:
+                faults.add("execution_id", "is another execution than this socket's", self._only.id)
+            faults.raise_if_any()
+            return self._only
+        named = fields.required_text("execution_id", max_chars=MAX_ID_CHARS, accepted="the id of an execution")
+        faults.raise_if_any()
+        return await find_visible(self._front, self._identity, named)
+
+
+def parse_message(said: str | bytes) -> Message:
+    """Read one client message. Raises InvalidRequestError."""
+    faults = Faults()
+    if isinstance(said, bytes):
+        faults.add("", "is a binary frame", "a text frame with a JSON object")
+        faults.raise_if_any()
+    table = decode_json(said)
+    fields = Fields(table, faults, known=KNOWN_FIELDS)
+    if not isinstance(table, Mapping):
+        faults.raise_if_any()
+        raise AssertionError("a fault was noted")
+    message_type = fields.choice("type", MESSAGE_TYPES, default="")
+    if not fields.has("type"):
+        faults.add("type", "is missing", ", ".join(MESSAGE_TYPES))
+    message_id = table.get("id")
+    if (
+        isinstance(message_id, bool)
+        or not isinstance(message_id, str | int | None)
+        or len(str(message_id)) > MAX_ID_CHARS
+    ):
+        faults.add("id", "is no id", f"a text of at most {MAX_ID_CHARS} characters, or a whole number")
+        message_id = None
+    faults.raise_if_any()
+    return Message(message_type, message_id, fields, table)
+
+
+def _after(table: Mapping[str, object], record: ExecutionRecord) -> int:
+    faults = Faults()
+    fields = Fields(table, faults, known=KNOWN_FIELDS)
+    after_seq = fields.integer("after", Range(0, record.head_seq), default=0)
+    faults.raise_if_any()
+    return after_seq
+
+
+def _is_complete(record: ExecutionRecord, after_seq: int) -> bool:
+    return record.status.is_final and after_seq >= record.head_seq
+
+
+def _with_id(message_id: str | int | None) -> dict[str, Any]:
+    return {} if message_id is None else {"id": message_id}

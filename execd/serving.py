@@ -1,0 +1,153 @@
+"""The server process: an engine with its doors open, from start to the second Ctrl-C.
+
+Stopping: streams end, the listeners close, what runs gets its grace, the actors stop in order (execd/bootstrap.py). A watchdog
+ends the process if that hangs, and a second signal ends it at once: the journals are safe, so a hard end costs only manners.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from execd import __version__
+from execd.bootstrap import now_utc, open_local_engine
+from execd.core.events import WorkspaceId
+from execd.http.access import Role, issue_token
+from execd.http.app import make_app
+from execd.http.config import HttpConfig
+from execd.http.server import serve_http
+from execd.ports import Engine
+from execd.settings import Settings, load_runtimes, packaged_page
+from execd.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Where a running server is, and how to get in."""
+
+    url: str
+    token: str
+    """An admin's token of the workspace `default`; made anew at each start, gone at each stop."""
+    login_url: str
+    """Opens the page and trades the token for a cookie."""
+    data_dir: Path
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[ServerInfo], Awaitable[None]] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then stop in order.
+
+    Returns:
+        The exit code of the process: 0 after a clean stop.
+
+    Raises:
+        ExecdError: it cannot start; the message says what to mend.
+        ExceptionGroup: an actor's restart budget is spent; the process should end with a code that is not zero.
+    """
+    configure_logging(level=settings.log_level, style=settings.log_format)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            async with open_local_engine(settings) as engine:
+                await _serve_until_signal(engine, settings, signals, on_ready)
+                _start_watchdog(settings)
+                nursery.start_soon(_leave_at_second_signal, signals)
+            nursery.cancel_scope.cancel()
+    return 0
+
+
+async def _serve_until_signal(
+    engine: Engine,
+    settings: Settings,
+    signals: AsyncIterator[int],
+    on_ready: Callable[[ServerInfo], Awaitable[None]] | None,
+) -> None:
+    app = make_app(engine, load_runtimes(settings), _http_config(settings), now=now_utc)
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(partial(serve_http, app, app.front.config, shutdown_trigger=stopping.wait))
+        info = await _admit_owner(engine, settings, bound.port)
+        _spare_the_collector()
+        if on_ready is not None:
+            await on_ready(info)
+        number = await anext(aiter(signals))
+        log.info("stopping", signal=signal.Signals(number).name)
+        engine.drain()
+        stopping.set()
+    await _forget_owner(engine)
+
+
+EXIT_WATCHDOG = 70
+"""EX_SOFTWARE of sysexits.h: stopping hung."""
+OWNER = "owner"
+"""The user of the token that a server makes for whoever started it."""
+DEFAULT_WORKSPACE = WorkspaceId("default")
+
+
+async def _admit_owner(engine: Engine, settings: Settings, port: int) -> ServerInfo:
+    await _forget_owner(engine)
+    issued = await issue_token(
+        engine.tokens, workspace=DEFAULT_WORKSPACE, user=OWNER, role=Role.ADMIN, now=now_utc(), id_prefix="owner-"
+    )
+    host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+    url = settings.http.public_url or f"http://{host}:{port}"
+    login_url = f"{url}/?token={issued.secret}" if settings.is_loopback else url
+    return ServerInfo(url=url, token=issued.secret, login_url=login_url, data_dir=settings.data_dir)
+
+
+async def _forget_owner(engine: Engine) -> None:
+    """Revoke the token of this start, and of one that was killed."""
+    for token in await engine.tokens.list_tokens(DEFAULT_WORKSPACE):
+        if token.user == OWNER and token.id.startswith("owner-"):
+            await engine.tokens.delete_token(DEFAULT_WORKSPACE, token.id)
+
+
+def _http_config(settings: Settings) -> HttpConfig:
+    http, stream, sandbox = settings.http, settings.stream, settings.sandbox
+    return HttpConfig(
+        host=http.host,
+        port=http.port,
+        public_url=http.public_url,
+        allowed_hosts=http.allowed_hosts,
+        allowed_origins=http.allowed_origins,
+        body_limit_bytes=http.body_limit_bytes,
+        send_deadline_s=http.send_deadline_s,
+        keep_alive_s=http.keep_alive_s,
+        heartbeat_s=stream.heartbeat_s,
+        lifetime_s=stream.lifetime_s,
+        defaults=sandbox.defaults,
+        caps=sandbox.caps,
+        page_dir=packaged_page(),
+        version=__version__,
+    )
+
+
+def _spare_the_collector() -> None:
+    """Take what start-up made out of the garbage collector's rounds, and make the rounds rarer: with thousands of viewers
+    the default settings cost three times the processor time per delivery."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _start_watchdog(settings: Settings) -> None:
+    """End the process if stopping itself hangs."""
+    deadline_s = settings.shutdown.grace_s + settings.shutdown.watchdog_s
+    watchdog = threading.Timer(deadline_s, os._exit, args=(EXIT_WATCHDOG,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+async def _leave_at_second_signal(signals: AsyncIterator[int]) -> None:
+    """A person who presses Ctrl-C twice does not want to wait for the grace."""
+    number = await anext(aiter(signals))
+    os._exit(128 + number)

@@ -1,0 +1,175 @@
+"""The page, in a real browser against a real server: paste, run, see it live, cancel, replay, and be told what is wrong.
+
+Playwright's synchronous API runs an event loop of its own, so these tests are plain functions and trio stays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.server_process import ServerProcess
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LIVE = """
+import sys
+print("first line", flush=True)
+name = input()
+print("hello", name, flush=True)
+print("a word on stderr", file=sys.stderr, flush=True)
+sys.exit(3)
+"""
+"""Cannot end before somebody who saw its first line has answered: what shows before was shown live."""
+ENDLESS = """
+import time
+print("here I am", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Give one server to all tests here: each looks at its own executions only."""
+    running = ServerProcess(tmp_path_factory.mktemp("data"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Give one Chromium to all tests here."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(server: ServerProcess, browser: Browser) -> Iterator[Page]:
+    """Give the page to a visitor who has signed in; an error of the page fails the test."""
+    with browser.new_context(viewport={"width": 1100, "height": 760}) as context:
+        fresh = context.new_page()
+        errors: list[str] = []
+        fresh.on("pageerror", lambda error: errors.append(str(error)))
+        fresh.goto(server.url)
+        sign_in(fresh, server.token)
+        yield fresh
+        assert errors == []
+
+
+def sign_in(page: Page, token: str) -> None:
+    """Type the token and wait for the editor."""
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Run")).to_be_visible()
+
+
+def run(page: Page, source: str) -> None:
+    """Paste a script and run it with the keyboard."""
+    page.get_by_label("Script source").fill(source)
+    page.keyboard.press("Control+Enter")
+
+
+def test_output_shows_before_the_script_ends(page: Page) -> None:
+    """The point of it all: what a script writes is on the screen while it runs, and then its verdict."""
+    run(page, LIVE)
+    expect(page.locator("#output .stdout").first).to_contain_text("first line")
+    expect(page.locator("#badge")).to_have_text("running")
+
+    page.get_by_label("stdin").fill("Ada")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#badge")).to_have_text("failed")
+    expect(page.locator("#output")).to_contain_text("hello Ada")
+    expect(page.locator("#output .stderr")).to_contain_text("a word on stderr")
+    expect(page.locator("#detail")).to_contain_text("exit 3")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_cancel_ends_a_script_that_would_not(page: Page) -> None:
+    """One click ends what would run for ever, and the page says so."""
+    run(page, ENDLESS)
+    expect(page.locator("#output")).to_contain_text("here I am")
+
+    page.get_by_role("button", name="Cancel").click()
+
+    expect(page.locator("#badge")).to_have_text("cancelled")
+
+
+def test_permalink_replays_an_execution(page: Page) -> None:
+    """An address sent to a colleague shows the whole run, script and all, as does a click in the list."""
+    run(page, "print('to be seen again')")
+    expect(page.locator("#badge")).to_have_text("completed")
+    address = page.url
+
+    page.goto("about:blank")
+    page.goto(address)
+
+    expect(page.locator("#output")).to_contain_text("to be seen again")
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(page.locator("#recent a[aria-current=true]")).to_have_attribute("href", "#" + urlsplit(address).fragment)
+
+
+def test_refusal_names_the_field(page: Page) -> None:
+    """A request that cannot be run says which field was wrong and leaves the page usable."""
+    run(page, "")
+
+    expect(page.get_by_role("alert").locator("code")).to_contain_text("source")
+    run(page, "print('fine now')")
+    expect(page.locator("#output")).to_contain_text("fine now")
+
+
+def test_output_is_never_markup(page: Page) -> None:
+    """What a script writes is shown, not obeyed."""
+    run(page, "print('<img src=x onerror=document.title=1><b>bold</b>')")
+
+    expect(page.locator("#output")).to_contain_text("<b>bold</b>")
+    expect(page.locator("#output img")).to_have_count(0)
+
+
+def test_huge_output_keeps_a_bounded_tail(page: Page) -> None:
+    """Megabytes do not freeze the page: it keeps the end and links to the whole."""
+    run(page, "import sys\nfor n in range(6000): sys.stdout.write(f'{n:07d}' * 150 + '\\n')\nprint('the very end')")
+
+    expect(page.locator("#output")).to_contain_text("the very end", timeout=30_000)
+    expect(page.locator("#cut")).to_contain_text("all of stdout")
+    shown = page.locator("#output").evaluate("element => element.textContent.length")
+    assert shown <= 1_100_000
+
+
+def test_wrong_token_is_refused_in_words(server: ServerProcess, browser: Browser) -> None:
+    """A visitor without a token sees a box for one and nothing else."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(server.url)
+
+        page.get_by_label("Token").fill("guess")
+        page.get_by_role("button", name="Sign in").click()
+
+        expect(page.locator("#sign-in-error")).to_contain_text("not valid")
+        expect(page.get_by_role("button", name="Run")).to_be_hidden()
+
+
+def test_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
+    """At the width of a phone everything is still there."""
+    page.set_viewport_size({"width": 400, "height": 800})
+    run(page, "print('x' * 500)")
+    expect(page.locator("#badge")).to_have_text("completed")
+
+    assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
+    expect(page.get_by_role("button", name="Run")).to_be_in_viewport()

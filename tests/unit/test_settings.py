@@ -1,0 +1,73 @@
+"""Settings: precedence, units, and errors that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from execd.core.errors import ConfigurationError
+from execd.settings import Settings, load_runtimes, load_settings
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    """Whoever is nearer to the person decides."""
+    file = tmp_path / "execd.toml"
+    file.write_text('[http]\nport = 1\nhost = "::1"\n[stream]\nheartbeat_s = 1\n')
+
+    settings = load_settings(
+        config_file=file,
+        environ={"EXECD_HTTP__PORT": "2", "EXECD_STREAM__HEARTBEAT_S": "2.5", "UNRELATED": "x"},
+        overrides={"http": {"port": 3}},
+    )
+
+    assert (settings.http.port, settings.http.host, settings.stream.heartbeat_s) == (3, "::1", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"EXECD_HTTP__PORT": "many"}, "http.port"),
+        ({"EXECD_HTTP__PROT": "1"}, "prot"),
+        ({"EXECD_STORE__DURABILITY": "maybe"}, "store.durability"),
+        ({"EXECD_SANDBOX__DEFAULTS__WALL_S": "long"}, "wall_s"),
+    ],
+)
+def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:
+    """A typo must not be ignored: the server would run with a default nobody chose."""
+    with pytest.raises(ConfigurationError, match=named):
+        load_settings(environ=environ)
+
+
+def test_the_command_lines_own_variables_are_no_settings() -> None:
+    """`EXECD_URL` tells the client where to go; a server must not trip over it."""
+    environ = {"EXECD_URL": "http://x", "EXECD_TOKEN": "t", "EXECD_CONFIG": "c", "EXECD_TEST_REDIS_URL": "r"}
+
+    assert load_settings(environ=environ) == load_settings(environ={})
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    """The message names the file, not a parser."""
+    file = tmp_path / "execd.toml"
+    file.write_text("not toml")
+
+    with pytest.raises(ConfigurationError, match=r"execd\.toml"):
+        load_settings(config_file=file, environ={})
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("example.org", False)],
+)
+def test_loopback_is_known(host: str, is_loopback: bool) -> None:
+    """Only on loopback is a token printed and a proxy not needed."""
+    assert load_settings(environ={"EXECD_HTTP__HOST": host}).is_loopback is is_loopback
+
+
+def test_the_languages_that_come_with_execd_are_whole() -> None:
+    """Python, Node and Bash, by name and alias; adding a language is adding a table."""
+    runtimes = load_runtimes(Settings(data_dir=Path("/nonexistent")))
+
+    assert {"python", "node", "bash"} <= set(runtimes.by_name)
+    assert (runtimes.resolve("py"), runtimes.resolve("js"), runtimes.resolve("cobol")) == ("python", "node", None)
+    assert all("{file}" in runtime.argv for runtime in runtimes.by_name.values())

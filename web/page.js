@@ -1,0 +1,333 @@
+// The page of execd: paste, run, watch, replay. It uses the public API only.
+
+import { API, ask, randomKey } from "./api.js";
+import { Follower } from "./follower.js";
+import { OutputPane } from "./output.js";
+import { describeResult, formatBytes, formatSeconds, formatWhen } from "./words.js";
+
+const RECENT_EVERY_MS = 10_000;
+const FINAL = new Set(["completed", "failed", "timeout", "cancelled", "interrupted"]);
+
+const EXAMPLES = [
+  {
+    label: "A countdown in Python", language: "python",
+    source: 'import sys\nimport time\n\nfor left in range(3, 0, -1):\n    print(f"{left} ...", flush=True)\n    time.sleep(0.7)\n\nprint("lift-off")\nprint("smoke on the pad", file=sys.stderr)\n',
+  },
+  {
+    label: "A question", language: "python",
+    source: 'name = input("What is your name? ")\nprint(f"Hello, {name}!")\n',
+  },
+  {
+    label: "Bash", language: "bash",
+    source: 'for word in live output from bash; do\n  echo "$word"\n  sleep 0.3\ndone\nuname -sr\n',
+  },
+  {
+    label: "Node", language: "node",
+    source: 'for (let i = 1; i <= 3; i += 1) {\n  console.log(`tick ${i}`);\n  await new Promise((resolve) => setTimeout(resolve, 400));\n}\nconsole.error("done, says stderr");\n',
+  },
+];
+
+const at = (id) => document.getElementById(id);
+
+class Page {
+  constructor() {
+    this.output = new OutputPane(at("output"), () => this.showCut());
+    this.status = "none";
+    this.follower = null;
+    at("run").onclick = () => this.run();
+    at("cancel").onclick = () => this.command("cancel");
+    at("stdin-form").onsubmit = (event) => { event.preventDefault(); this.sendLine(); };
+    at("stdin-end").onclick = () => this.sendStdin("", true);
+    at("source").onkeydown = (event) => this.editKey(event);
+    at("sign-in").onsubmit = (event) => { event.preventDefault(); this.signIn(at("token").value.trim()); };
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.run(); }
+    });
+    window.addEventListener("hashchange", () => this.openPermalink());
+    setInterval(() => this.tick(), 100);
+    setInterval(() => { if (!document.hidden) this.refreshRecent(); }, RECENT_EVERY_MS);
+    for (const example of EXAMPLES) this.addExample(example);
+  }
+
+  async start() {
+    const token = new URLSearchParams(location.search).get("token");
+    if (token) {
+      history.replaceState(null, "", location.pathname + location.hash);
+      await this.signIn(token);
+      return;
+    }
+    await this.load();
+  }
+
+  async load() {
+    try {
+      const { runtimes } = await ask("/runtimes");
+      at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)));
+    } catch (error) {
+      if (error.status === 401) { this.showSignIn(); return; }
+      this.showProblem(error);
+    }
+    at("sign-in").hidden = true;
+    at("app").hidden = false;
+    if (!at("source").value) this.loadExample(EXAMPLES[0]);
+    this.refreshRecent();
+    this.openPermalink();
+  }
+
+  showSignIn() {
+    at("app").hidden = true;
+    at("sign-in").hidden = false;
+    at("token").focus();
+  }
+
+  async signIn(token) {
+    at("sign-in-error").textContent = "";
+    try {
+      await ask("/session", { method: "POST", body: { token } });
+      at("token").value = "";
+      await this.load();
+    } catch (error) {
+      this.showSignIn();
+      at("sign-in-error").textContent = error.status === 401 ? "This token is not valid here." : error.message;
+    }
+  }
+
+  // --- editor
+
+  editKey(event) {
+    if (event.key === "Escape") { this.tabLeaves = true; return; }
+    if (event.key === "Tab" && !event.shiftKey && !event.ctrlKey && !event.altKey && !this.tabLeaves) {
+      event.preventDefault();
+      const area = at("source");
+      area.setRangeText("    ", area.selectionStart, area.selectionEnd, "end");
+    }
+    this.tabLeaves = false;
+  }
+
+  addExample(example) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = example.label;
+    button.onclick = () => { this.loadExample(example); at("source").focus(); };
+    at("examples").append(button);
+  }
+
+  loadExample({ language, source }) {
+    at("source").value = source;
+    at("language").value = language;
+  }
+
+  // --- running
+
+  async run() {
+    if (at("app").hidden || at("run").disabled) return;
+    at("run").disabled = true;
+    try {
+      const accepted = await ask("/executions", {
+        method: "POST",
+        headers: { "Idempotency-Key": randomKey() },
+        body: { kind: "script", language: at("language").value, source: at("source").value, name: this.name(), stdin_open: true },
+      });
+      this.isOwn = true;
+      if (location.hash === `#${accepted.id}`) this.follow(accepted.id);
+      else location.hash = accepted.id;
+    } catch (error) {
+      this.showProblem(error);
+    } finally {
+      at("run").disabled = false;
+    }
+  }
+
+  name() {
+    // The first line that says something: neither a `#!`, nor an import, nor only signs.
+    const lines = at("source").value.split("\n").filter((line) => !/^(#!|import\b|from\b|const .*require|use )/.test(line));
+    const words = lines.map((line) => line.replace(/^[#/\s"']+/, "").trim());
+    return (words.find((line) => /\w/.test(line)) || "script").slice(0, 60);
+  }
+
+  async command(name, body = {}) {
+    try {
+      await ask(`/executions/${encodeURIComponent(this.follower.id)}/${name}`, { method: "POST", body });
+    } catch (error) {
+      if (!FINAL.has(this.status)) this.showProblem(error);
+    }
+  }
+
+  async sendLine() {
+    const line = at("stdin-line").value;
+    at("stdin-line").value = "";
+    this.output.add("stdin", `${line}\n`);
+    await this.sendStdin(`${line}\n`, false);
+  }
+
+  async sendStdin(text, close) {
+    if (close) at("stdin-form").hidden = true;
+    await this.command("stdin", { text, close });
+  }
+
+  // --- following
+
+  openPermalink() {
+    const id = decodeURIComponent(location.hash.slice(1));
+    if (id.startsWith("exec-")) this.follow(id);
+  }
+
+  follow(id) {
+    if (this.follower) this.follower.close();
+    this.output.clear();
+    this.startedAt = null;
+    for (const name of ["problem", "cut", "empty", "stdin-form"]) at(name).hidden = true;
+    at("output").hidden = false;
+    at("permalink").hidden = false;
+    at("permalink").href = `#${id}`;
+    at("permalink").textContent = id;
+    this.setStatus("queued", "");
+    this.follower = new Follower(id, {
+      onEvent: (event) => this.show(event),
+      onLink: (state, error) => this.showLink(state, error),
+    });
+    this.markCurrent();
+    if (!this.isOwn) this.loadSource(id);
+    this.isOwn = false;
+  }
+
+  async loadSource(id) {
+    try {
+      const { spec } = await ask(`/executions/${encodeURIComponent(id)}`);
+      if (spec?.source === undefined || this.follower.id !== id) return;
+      at("source").value = spec.source;
+      at("language").value = spec.language;
+    } catch { /* the stream says what is wrong with this id */ }
+  }
+
+  show({ type, data, at: when }) {
+    switch (type) {
+      case "execution_requested": this.refreshRecent(); break;
+      case "execution_queued": this.setStatus("queued", data.position ? `position ${data.position}` : ""); break;
+      case "execution_started":
+        this.startedAt = Date.parse(when);
+        // This machine's clock may differ from the server's: a run that is live counts from now.
+        if (Math.abs(Date.now() - this.startedAt) < 5000) this.startedAt = Date.now();
+        this.startedFrom = data.started_from;
+        this.setStatus("running", "");
+        this.refreshRecent();
+        break;
+      case "pod_running": at("stdin-form").hidden = false; break;
+      case "pod_terminated": at("stdin-form").hidden = true; break;
+      case "output": this.output.addOutput(data); break;
+      case "output_truncated": this.output.add("end", `${data.stream} reached its limit: ${formatBytes(data.dropped_bytes)} dropped\n`); break;
+      case "node_retrying": this.output.add("end", `${data.error.message} It tries again.\n`); break;
+      case "execution_paused": this.setStatus("paused", ""); break;
+      case "execution_resumed": this.setStatus("running", ""); break;
+      case "stop_requested": at("cancel").disabled = true; break;
+      case "result_stored": this.showResult(data); break;
+    }
+  }
+
+  showResult(result) {
+    this.startedAt = null;
+    this.setStatus(result.status, describeResult(result));
+    if (result.error && result.status !== "cancelled") this.output.add("end", result.error.message);
+    else if (!this.output.shownChars && !this.output.pendingChars) this.output.add("end", "It wrote nothing.");
+    this.refreshRecent();
+  }
+
+  setStatus(status, detail) {
+    this.status = status;
+    at("badge").dataset.status = status;
+    at("badge").textContent = status.replace("_", " ");
+    at("detail").textContent = detail;
+    at("cancel").hidden = FINAL.has(status) || status === "none";
+    at("cancel").disabled = false;
+    if (FINAL.has(status)) at("stdin-form").hidden = true;
+  }
+
+  tick() {
+    if (!this.startedAt || this.status !== "running") return;
+    at("detail").textContent = `${formatSeconds(Math.max(0, Date.now() - this.startedAt))} · ${this.startedFrom} start`;
+  }
+
+  showLink(state, error) {
+    at("link").hidden = state !== "reconnecting";
+    at("link").textContent = "reconnecting …";
+    if (state !== "refused") return;
+    if (error.status === 401) this.showSignIn();
+    else { this.setStatus("none", ""); this.showProblem(error); }
+  }
+
+  showProblem(error) {
+    const box = at("problem");
+    box.replaceChildren(error.message);
+    const list = document.createElement("ul");
+    for (const { path, message, accepted } of error.faults || []) {
+      const item = document.createElement("li");
+      const field = document.createElement("code");
+      field.textContent = path || "request";
+      item.append(field, `: ${message}`);
+      if (accepted) {
+        const hint = document.createElement("span");
+        hint.className = "accepted";
+        hint.textContent = ` (accepted: ${accepted})`;
+        item.append(hint);
+      }
+      list.append(item);
+    }
+    if (list.childNodes.length) box.append(list);
+    box.hidden = false;
+    if (error.status === 401) this.showSignIn();
+  }
+
+  showCut() {
+    const links = ["stdout", "stderr"].map((stream) => {
+      const link = document.createElement("a");
+      link.href = `${API}/executions/${encodeURIComponent(this.follower.id)}/output?stream=${stream}`;
+      link.textContent = `all of ${stream}`;
+      return link;
+    });
+    at("cut").replaceChildren("Only the end is shown here: ", links[0], ", ", links[1]);
+    at("cut").hidden = false;
+  }
+
+  // --- the list beside
+
+  async refreshRecent() {
+    if (at("app").hidden) return;
+    try {
+      const { items } = await ask("/executions?limit=30");
+      at("recent").replaceChildren(...items.map((item) => this.recentItem(item)));
+      at("recent-empty").hidden = items.length > 0;
+      this.markCurrent();
+    } catch { /* the next round may do better; what matters is said by the stream */ }
+  }
+
+  recentItem({ id, name, status, created_at: createdAt }) {
+    const link = document.createElement("a");
+    link.href = `#${id}`;
+    link.title = `${name}: ${status}`;
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    dot.dataset.status = status;
+    const label = document.createElement("span");
+    label.className = "name";
+    label.textContent = name || id;
+    const when = document.createElement("span");
+    when.className = "when";
+    when.textContent = formatWhen(createdAt);
+    const spoken = document.createElement("span");
+    spoken.className = "hidden-label";
+    spoken.textContent = status;
+    link.append(dot, label, when, spoken);
+    const item = document.createElement("li");
+    item.append(link);
+    return item;
+  }
+
+  markCurrent() {
+    for (const link of at("recent").querySelectorAll("a")) {
+      link.setAttribute("aria-current", String(link.hash === `#${this.follower?.id}`));
+    }
+  }
+}
+
+at("output").hidden = true;
+new Page().start();

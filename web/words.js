@@ -1,0 +1,33 @@
+// Amounts and results in words for people.
+
+export function formatSeconds(ms) {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${Math.floor(ms / 60_000)} min ${Math.floor((ms % 60_000) / 1000)} s`;
+}
+
+export function formatBytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (count >= 1024 && unit < 3) { count /= 1024; unit += 1; }
+  return `${unit && count < 10 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
+}
+
+export function describeResult(result) {
+  const parts = [];
+  if (result.signal) parts.push(`signal ${result.signal}`);
+  else if (result.exit_code !== null && result.exit_code !== undefined) parts.push(`exit ${result.exit_code}`);
+  const usage = result.usage || {};
+  if (usage.wall_ms != null) parts.push(formatSeconds(usage.wall_ms));
+  if (usage.cpu_ms != null) parts.push(`cpu ${formatSeconds(usage.cpu_ms)}`);
+  if (usage.peak_memory_bytes != null) parts.push(`peak ${formatBytes(usage.peak_memory_bytes)}`);
+  return parts.join(" · ");
+}
+
+export function formatWhen(iso) {
+  const when = new Date(iso);
+  const isToday = when.toDateString() === new Date().toDateString();
+  return isToday
+    ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+    : when.toLocaleDateString([], { month: "short", day: "numeric" });
+}
