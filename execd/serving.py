@@ -21,7 +21,7 @@ import trio
 from execd import __version__
 from execd.bootstrap import now_utc, open_local_engine
 from execd.core.events import WorkspaceId
-from execd.http.access import Role, issue_token
+from execd.http.access import Role, hash_secret, issue_token
 from execd.http.app import make_app
 from execd.http.config import HttpConfig
 from execd.http.server import serve_http
@@ -38,7 +38,7 @@ class ServerInfo:
 
     url: str
     token: str
-    """An admin's token of the workspace `default`; made anew at each start, gone at each stop."""
+    """An admin's token of the workspace `default`, the same at every start."""
     login_url: str
     """Opens the page and trades the token for a cookie."""
     data_dir: Path
@@ -83,7 +83,6 @@ async def _serve_until_signal(
         log.info("stopping", signal=signal.Signals(number).name)
         engine.drain()
         stopping.set()
-    await _forget_owner(engine)
 
 
 EXIT_WATCHDOG = 70
@@ -94,21 +93,27 @@ DEFAULT_WORKSPACE = WorkspaceId("default")
 
 
 async def _admit_owner(engine: Engine, settings: Settings, port: int) -> ServerInfo:
-    await _forget_owner(engine)
+    host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+    url = settings.http.public_url or f"http://{host}:{port}"
+    secret = await _owner_token(engine, settings.data_dir / "owner.token")
+    login_url = f"{url}/?token={secret}" if settings.is_loopback else url
+    return ServerInfo(url=url, token=secret, login_url=login_url, data_dir=settings.data_dir)
+
+
+async def _owner_token(engine: Engine, path: Path) -> str:
+    """Give the token of whoever owns the data directory: the last start's, so that viewers outlive a restart, or a new
+    one, kept in a file that only the owner may read. Deleting the file or revoking the token makes a new one."""
+    if path.exists():
+        kept = path.read_text().strip()
+        if kept and await engine.tokens.find_token(hash_secret(kept)) is not None:
+            return kept
     issued = await issue_token(
         engine.tokens, workspace=DEFAULT_WORKSPACE, user=OWNER, role=Role.ADMIN, now=now_utc(), id_prefix="owner-"
     )
-    host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
-    url = settings.http.public_url or f"http://{host}:{port}"
-    login_url = f"{url}/?token={issued.secret}" if settings.is_loopback else url
-    return ServerInfo(url=url, token=issued.secret, login_url=login_url, data_dir=settings.data_dir)
-
-
-async def _forget_owner(engine: Engine) -> None:
-    """Revoke the token of this start, and of one that was killed."""
-    for token in await engine.tokens.list_tokens(DEFAULT_WORKSPACE):
-        if token.user == OWNER and token.id.startswith("owner-"):
-            await engine.tokens.delete_token(DEFAULT_WORKSPACE, token.id)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(issued.secret)
+    return issued.secret
 
 
 def _http_config(settings: Settings) -> HttpConfig:

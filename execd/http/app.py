@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -94,8 +94,10 @@ def _configure(app: ExecdApp, config: HttpConfig) -> None:
     app.register_error_handler(Exception, answer_defect)
 
 
-def _checker(front: Front) -> Callable[[], Response | None]:
-    def check() -> Response | None:
+def _checker(front: Front) -> Callable[[], Awaitable[Response | None]]:
+    """Make the check before each request. Async, because quart runs what is not in a thread."""
+
+    async def check() -> Response | None:
         check_request_host(front, request)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return empty_response(204, headers=PREFLIGHT_HEADERS)
@@ -111,8 +113,10 @@ PREFLIGHT_HEADERS = {
 }
 
 
-def _finisher(front: Front) -> Callable[[Response], Response]:
-    def finish(response: Response) -> Response:
+def _finisher(front: Front) -> Callable[[Response], Awaitable[Response]]:
+    """Make what is added to each response. Async for the same reason."""
+
+    async def finish(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"

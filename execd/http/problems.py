@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from quart import Response, request
+from quart import Request, Response, Websocket, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
 from execd.core.codec import encode_json
@@ -79,6 +79,11 @@ def problem_of(error: ExecdError, *, instance: str | None = None) -> dict[str, A
     return problem
 
 
+def asked() -> Request | Websocket:
+    """Give the request at hand, which may be an upgrade that was refused before its handler."""
+    return request if has_request_context() else websocket
+
+
 def problem_response(error: ExecdError, *, headers: Mapping[str, str] | None = None) -> Response:
     """Answer the request at hand with a problem."""
     extra = dict(headers or {})
@@ -88,14 +93,14 @@ def problem_response(error: ExecdError, *, headers: Mapping[str, str] | None = N
         extra["Retry-After"] = "1"
     elif error.status == HTTPStatus.UNAUTHORIZED:
         extra["WWW-Authenticate"] = 'Bearer realm="execd"'
-    body = encode_json(problem_of(error, instance=request.path))
+    body = encode_json(problem_of(error, instance=asked().path))
     return Response(body, status=error.status, headers=extra, content_type=MEDIA_TYPE)
 
 
 async def answer_execd_error(error: ExecdError) -> Response:
     """The handler of every error a caller can act on."""
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
-        log.error("request_failed", path=request.path, code=error.code, exc_info=error)
+        log.error("request_failed", path=asked().path, code=error.code, exc_info=error)
     return problem_response(error)
 
 
@@ -111,7 +116,7 @@ async def answer_framework_error(error: HTTPException) -> Response:
     allowed = headers.get("Allow")
     if allowed:
         refused.faults = (
-            FieldFault(path="", message=f"the method {request.method} is not known here", accepted=allowed),
+            FieldFault(path="", message=f"the method {asked().method} is not known here", accepted=allowed),
         )
     return problem_response(refused, headers=headers)
 
@@ -127,5 +132,5 @@ _FRAMEWORK_PROBLEMS: Mapping[int, tuple[str, str]] = {
 
 async def answer_defect(error: Exception) -> Response:
     """The crash barrier of a request: logged with its trace, told without."""
-    log.error("request_crashed", path=request.path, exc_info=error)
+    log.error("request_crashed", path=asked().path, exc_info=error)
     return problem_response(ExecdError("a defect in execd; it was logged"))

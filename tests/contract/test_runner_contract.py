@@ -424,7 +424,7 @@ print("go")
 time.sleep(60)
 """
     pod = await prepare(runner, source)
-    seen = await receive_until(pod, b"go")
+    seen = await receive_until(pod, b"go\n")
 
     pod.stop()
     pod.stop()
@@ -554,7 +554,7 @@ async def test_nothing_is_left_behind(kind: str, tmp_path: Path) -> None:
     assert open_descriptors() == before
     assert not directory.exists()
     assert not [group for group in groups if group.exists()]
-    assert processes_with("shim.pyc") == []
+    assert processes_with(str(directory)) == []
 
 
 async def test_observe_tells_what_runs_and_what_is_gone(runner: LocalRunner) -> None:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_runs import follow, open_runner, prepare, processes_with, request_for, run, wait_until
+from tests.support.local_runs import (
+    children_of,
+    follow,
+    is_running,
+    open_runner,
+    prepare,
+    processes_with,
+    request_for,
+    run,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +28,9 @@ async def test_a_slot_that_dies_after_its_claim_is_replaced_silently(tmp_path: P
     async with open_runner(tmp_path, "warm") as runner:
         pod = await prepare(runner, "print(input())", stdin="eins\n")
         assert pod.process_id is not None
-        waiting = processes_with("shim.pyc")
+        (shim,) = children_of(pod.process_id)
         os.kill(pod.process_id, signal.SIGKILL)
-        await wait_until(lambda: not set(waiting) & set(processes_with("shim.pyc")))
+        await wait_until(lambda: not is_running(shim))
         seen = await follow(pod)
         await pod.close()
 
@@ -33,9 +43,10 @@ async def test_a_slot_that_dies_unclaimed_is_no_runs_failure(tmp_path: Path) -> 
     """The claim looks first; a dead slot means a cold start."""
     async with open_runner(tmp_path, "warm") as runner:
         await runner.pool.wait_filled()
-        for pid in processes_with("bwrap"):
-            os.kill(pid, signal.SIGKILL)
-        await wait_until(lambda: not processes_with("shim.pyc"))
+        (waiting,) = processes_with(str(runner.directory))
+        (shim,) = children_of(waiting)
+        os.kill(waiting, signal.SIGKILL)
+        await wait_until(lambda: not is_running(shim))
         pod = runner.prepare(request_for("print(1)"))
         seen = await follow(pod)
         await pod.close()
@@ -90,8 +101,8 @@ async def test_an_old_slot_is_replaced(tmp_path: Path) -> None:
     """A waiting interpreter does not see system updates; after its age there is a new one."""
     async with open_runner(tmp_path, "warm", warm_age_s=0.2) as runner:
         await runner.pool.wait_filled()
-        (old,) = processes_with("bwrap --unshare-all".replace(" ", "\0"))
-        await wait_until(lambda: old not in processes_with("bwrap"))
+        (old,) = processes_with(str(runner.directory))
+        await wait_until(lambda: old not in processes_with(str(runner.directory)))
         seen = await run(runner, "print(1)")
 
     assert seen.stdout == b"1\n"

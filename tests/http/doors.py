@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -91,6 +91,7 @@ class Served:
     bound: Bound
     stop: trio.Event
     has_stopped: trio.Event
+    sockets: list[trio.SocketStream] = field(default_factory=list)
 
     @property
     def authority(self) -> str:
@@ -100,7 +101,10 @@ class Served:
         return httpx.AsyncClient(base_url=self.bound.url, headers=self.door.headers(role), trust_env=False)
 
     async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream("127.0.0.1", self.bound.port)
+        """Open a raw connection; it is closed with the server."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.bound.port)
+        self.sockets.append(stream)
+        return stream
 
     def request_bytes(self, target: str, *, method: str = "GET", role: str = "viewer", extra: str = "") -> bytes:
         """Give a request as bytes; `extra` is further header lines."""
@@ -122,10 +126,16 @@ async def open_server(**changes: Any) -> AsyncIterator[Served]:
 
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(partial(serve))
-        yield Served(door, bound, stop, has_stopped)
-        stop.set()
-        with trio.fail_after(8):
-            await has_stopped.wait()
+        served = Served(door, bound, stop, has_stopped)
+        try:
+            yield served
+            stop.set()
+            with trio.fail_after(8):
+                await has_stopped.wait()
+        finally:
+            for stream in served.sockets:
+                stream.socket.close()
+            nursery.cancel_scope.cancel()
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:

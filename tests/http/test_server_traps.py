@@ -48,14 +48,13 @@ ONE_PACKET = {
     "bad length": lambda served: b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     "HTTP/0.9": lambda served: b"GET /\r\n\r\n",
     "HTTP/1.0 without Host": lambda served: b"GET / HTTP/1.0\r\n\r\n",
-    "undecodable cookie": lambda served: served.request_bytes("/", extra='Cookie: execd_session="\xff\\400\r\n').replace(
-        b"\xc3\xbf", b"\xff"
-    ),
+    "undecodable cookie": lambda served: served.request_bytes(
+        "/", extra='Cookie: execd_session="\xff\\400\r\n'
+    ).replace(b"\xc3\xbf", b"\xff"),
     "head of 70 KiB": lambda served: b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000,
-    "bad chunk": lambda served: served.request_bytes(
-        "/api/v1/session", method="POST", extra="Transfer-Encoding: chunked\r\n"
-    )
-    + b"zz\r\n",
+    "bad chunk": lambda served: (
+        served.request_bytes("/api/v1/session", method="POST", extra="Transfer-Encoding: chunked\r\n") + b"zz\r\n"
+    ),
 }
 
 
@@ -148,7 +147,9 @@ async def test_a_slow_but_steady_viewer_is_served() -> None:
         await served.door.engine.finish(execution_id)
         slow = await served.connect()
         small_buffers(slow)
-        await slow.send_all(served.request_bytes(f"/api/v1/executions/{execution_id}/stream", extra="Connection: close\r\n"))
+        await slow.send_all(
+            served.request_bytes(f"/api/v1/executions/{execution_id}/stream", extra="Connection: close\r\n")
+        )
 
         found = b""
         with trio.fail_after(30):

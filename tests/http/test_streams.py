@@ -74,7 +74,14 @@ async def test_the_first_block_carries_retry_id_and_data() -> None:
 
 @pytest.mark.parametrize(
     ("query", "header"),
-    [("?after=2", ""), ("?last_event_id=2", ""), ("?lastEventId=2", ""), ("", "2"), ("?after=0", "2"), ("?after=9", "2")],
+    [
+        ("?after=2", ""),
+        ("?last_event_id=2", ""),
+        ("?lastEventId=2", ""),
+        ("", "2"),
+        ("?after=0", "2"),
+        ("?after=9", "2"),
+    ],
 )
 async def test_every_form_of_cursor_resumes_and_the_header_wins(query: str, header: str) -> None:
     """A browser repeats the URL of its first connection; only the header moves on."""

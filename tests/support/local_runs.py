@@ -162,6 +162,19 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
+def children_of(pid: int) -> list[int]:
+    """List a process's direct children: of bubblewrap, the shim."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def open_descriptors() -> dict[str, str]:
     """List this process's open descriptors and what they are."""
     found = {}

@@ -14,18 +14,20 @@ STOP_S = 30
 
 
 class ServerProcess:
-    """Runs from its construction to `stop`. Without a sandbox, so that tests of the doors need no privileges.
+    """Runs from its construction to `stop`. Without a sandbox unless asked for, so that tests of the doors are quick.
 
     Args:
         data_dir: where it keeps everything; a second one on the same directory finds what the first has stored.
         port: 0 takes a free one.
+        sandbox: `bubblewrap` or `none`.
+        settings: as `EXECD_*` variables.
     """
 
-    def __init__(self, data_dir: Path, *, port: int = 0) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECD_")}
+    def __init__(self, data_dir: Path, *, port: int = 0, sandbox: str = "none", **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECD_")} | settings
         self.data_dir = data_dir
         self._process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", str(port), "--data-dir", str(data_dir), "--sandbox", "none"],
+            [*COMMAND, "serve", "--port", str(port), "--data-dir", str(data_dir), "--sandbox", sandbox],
             stderr=subprocess.PIPE,
             env=environment,
         )
@@ -45,6 +47,25 @@ class ServerProcess:
             if "execd serves at" in lines[-1]:
                 return dict(json.loads((self.data_dir / "server.json").read_bytes()))
         raise AssertionError(f"execd serve ended with {self._process.wait(STOP_S)}: {''.join(lines)}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def peak_memory_bytes(self) -> int:
+        """Give the most resident memory it ever had (VmHWM)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("the server is gone")
+
+    def terminate(self) -> None:
+        """Ask it to stop, and do not wait."""
+        self._process.terminate()
 
     def stop(self) -> int:
         """Stop it as a supervisor would and give its exit code. Idempotent."""
