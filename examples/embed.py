@@ -5,10 +5,9 @@ from pathlib import Path
 
 import trio
 
+import execd
 from execd.core.capture import output_bytes
 from execd.core.events import Output
-from execd.embed import open_engine
-from execd.settings import Settings
 
 SCRIPT = """
 import time
@@ -21,7 +20,7 @@ for word in ("live", "from", "a", "sandbox"):
 async def main() -> None:
     """Run one script, show it as it happens, then its result."""
     with tempfile.TemporaryDirectory() as data_dir:
-        async with open_engine(Settings(data_dir=Path(data_dir))) as engine:
+        async with execd.open_engine(execd.Settings(data_dir=Path(data_dir))) as engine:
             run = await engine.submit(SCRIPT, language="python", limits={"wall_s": 10})
             async for event in run.events():
                 if isinstance(event.data, Output):

@@ -11,10 +11,8 @@ HTTP/2 and permessage-deflate do not exist here: neither is bounded in memory. A
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import h11
 import structlog
@@ -53,8 +51,13 @@ class Wiring:
     counters: Counters
 
 
+async def serve_connection(wiring: Wiring, stream: trio.SocketStream) -> None:
+    """Serve one client; what `trio.serve_listeners` calls for each."""
+    await Connection(wiring, stream).run()
+
+
 class Connection:
-    """Made and awaited by `trio.serve_listeners` for each client."""
+    """One client and its protocol; owns the socket."""
 
     def __init__(self, wiring: Wiring, stream: trio.SocketStream) -> None:
         self._wiring = wiring
@@ -65,9 +68,6 @@ class Connection:
         self._is_closing = False
         self._is_aborted = False
         self._protocol: Protocol
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return self.run().__await__()
 
     async def run(self) -> None:
         """Serve the client until it or we close; never raises for what happens on it."""
@@ -188,9 +188,13 @@ class Connection:
         if self._is_closing:
             return
         self._is_closing = True
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            await self._stream.send_eof()
         self._reading.deadline = trio.current_time() + LINGER_S
+        # Shielded like the idle timer: the request that ends here is being cancelled by quart-trio.
+        with (
+            trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_S),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError),
+        ):
+            await self._stream.send_eof()
 
     async def _close_when_idle(self) -> None:
         """Wait for the end of idling or of the server; a request in between cancels this."""

@@ -21,7 +21,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from execd.http.app import ExecdApp
 from execd.http.config import HttpConfig
-from execd.http.connection import Connection, Wiring
+from execd.http.connection import Wiring, serve_connection
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ async def serve_http(
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
-                partial(trio.serve_listeners, partial(Connection, wiring), listeners, handler_nursery=connections)
+                partial(trio.serve_listeners, partial(serve_connection, wiring), listeners, handler_nursery=connections)
             )
             task_status.started(_bound(listeners))
             await shutdown_trigger()

@@ -70,7 +70,7 @@ class FakeEngine:
             if earlier is not None:
                 return Accepted(id=earlier.id, status=earlier.status, is_repeat=True)
         self.submissions.append(submission)
-        execution_id = ExecutionId(f"exec-1700000000000-{len(self.submissions):09d}")
+        execution_id = ExecutionId(f"exec-1700000000000-{len(self.memory.records) + 1:09d}")
         await self.begin(execution_id, submission)
         return Accepted(id=execution_id, status=Status.QUEUED)
 

@@ -146,7 +146,7 @@ async def test_a_slow_but_steady_viewer_is_served() -> None:
         await served.door.engine.write(execution_id, "x" * 1_000_000)
         await served.door.engine.finish(execution_id)
         slow = await served.connect()
-        small_buffers(slow)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         await slow.send_all(
             served.request_bytes(f"/api/v1/executions/{execution_id}/stream", extra="Connection: close\r\n")
         )
