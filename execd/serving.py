@@ -103,17 +103,27 @@ async def _admit_owner(engine: Engine, settings: Settings, port: int) -> ServerI
 async def _owner_token(engine: Engine, path: Path) -> str:
     """Give the token of whoever owns the data directory: the last start's, so that viewers outlive a restart, or a new
     one, kept in a file that only the owner may read. Deleting the file or revoking the token makes a new one."""
-    if path.exists():
-        kept = path.read_text().strip()
-        if kept and await engine.tokens.find_token(hash_secret(kept)) is not None:
-            return kept
+    kept = _read_secret(path)
+    if kept and await engine.tokens.find_token(hash_secret(kept)) is not None:
+        return kept
     issued = await issue_token(
         engine.tokens, workspace=DEFAULT_WORKSPACE, user=OWNER, role=Role.ADMIN, now=now_utc(), id_prefix="owner-"
     )
+    _write_secret(path, issued.secret)
+    return issued.secret
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _write_secret(path: Path, secret: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(issued.secret)
-    return issued.secret
+        file.write(secret)
 
 
 def _http_config(settings: Settings) -> HttpConfig:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,8 @@ ROOT = Path("/sys/fs/cgroup")
 V1_CONTROLLERS = ("memory", "pids", "cpuacct")
 V2_CONTROLLERS = ("memory", "pids")
 NS_PER_MS, US_PER_MS = 1_000_000, 1_000
+DYING_LOOKS, DYING_LOOK_S = 50, 0.01
+"""How often, and how far apart, the start looks whether killed processes have gone: half a second in all, before serving."""
 
 
 class CgroupUsage(msgspec.Struct, frozen=True):
@@ -271,8 +274,17 @@ def sweep_groups(base: Path) -> list[str]:
     """Kill and remove the groups of dead execd processes; give their names."""
     abandoned = [entry for entry in base.glob(f"{PREFIX}*-*-*") if is_abandoned(entry.name)]
     for entry in abandoned:
-        log.info("cgroup_swept", cgroup=str(entry), removed=remove_tree(entry))
+        log.info("cgroup_swept", cgroup=str(entry), removed=_remove_dying(entry))
     return [entry.name for entry in abandoned]
+
+
+def _remove_dying(parent: Path) -> bool:
+    """Remove a group whose members were just killed: the kernel keeps it until the last of them has gone."""
+    for _ in range(DYING_LOOKS):
+        if remove_tree(parent):
+            return True
+        time.sleep(DYING_LOOK_S)
+    return False
 
 
 def remove_tree(parent: Path) -> bool:

@@ -54,10 +54,13 @@ class DirectWriter:
         return not self._rest
 
     async def flush(self) -> None:
-        """Send what the kernel did not take. Cancellation: as every send, it ends with its deadline."""
+        """Send what the kernel did not take.
+
+        Cancellation: before the first byte only, and then nothing is lost: half a chunk is never left behind.
+        """
         if self._rest:
-            rest, self._rest = self._rest, b""
-            await self._send(rest)
+            await self._send(self._rest)
+            self._rest = b""
 
 
 def _frame_chunk(event: StreamedEvent) -> bytes:

@@ -94,7 +94,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.is_socket:
         found["x-websocket"] = {
             "send": ref("ClientMessage"),
-            "receive": {"anyOf": [ref("Event"), ref("ServerMessage"), ref("Problem"), ref("Evicted")]},
+            "receive": {"anyOf": [ref("Event"), ref("ServerMessage"), ref("Evicted")]},
         }
     return found
 

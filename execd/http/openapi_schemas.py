@@ -133,9 +133,13 @@ class ClientMessage(msgspec.Struct, kw_only=True):
 class ServerMessage(msgspec.Struct, kw_only=True):
     """What the server sends over a WebSocket besides events."""
 
-    type: Literal["ack", "error", "evicted", "ping", "pong"]
-    id: str | int | None = None
+    type: Annotated[
+        Literal["ack", "error", "ping", "pong"], Meta(description="An error has the fields of a Problem too.")
+    ]
+    id: Annotated[str | int | None, Meta(description="Of the message that is answered.")] = None
     execution_id: str | None = None
+    head_seq: Annotated[int | None, Meta(description="Of the ack of `subscribe`: the last event there is.")] = None
+    is_complete: Annotated[bool | None, Meta(description="Of the ack of `subscribe`: nothing will follow.")] = None
 
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)

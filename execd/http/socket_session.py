@@ -142,7 +142,7 @@ class SocketSession:
         try:
             await nursery.start(partial(self._follow, record, after_seq))
         except ExecdError as error:
-            await self._send({"type": "error", **problem_of(error)})
+            await self._send(error_message(error))
             self._end(error.code)
 
     async def _follow(self, record: ExecutionRecord, after_seq: int, *, task_status: trio.TaskStatus[None]) -> None:
@@ -192,7 +192,7 @@ class SocketSession:
                 message_id = message.id
                 extra = await self._obey(message, nursery)
             except ExecdError as error:
-                await self._send({"type": "error", **_with_id(message_id), **problem_of(error)})
+                await self._send(error_message(error) | _with_id(message_id))
             else:
                 if extra is not None:
                     await self._send(extra | _with_id(message_id))
@@ -259,6 +259,11 @@ class SocketSession:
         named = fields.required_text("execution_id", max_chars=MAX_ID_CHARS, accepted="the id of an execution")
         faults.raise_if_any()
         return await find_visible(self._front, self._identity, named)
+
+
+def error_message(error: ExecdError) -> dict[str, Any]:
+    """Give a problem as a message: the same fields, but `type` says that it is an error; `code` says which."""
+    return problem_of(error) | {"type": "error"}
 
 
 def parse_message(said: str | bytes) -> Message:

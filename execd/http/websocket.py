@@ -17,10 +17,9 @@ from execd.http.credentials import check_request_host, check_request_origin, req
 from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.executions import find_visible
 from execd.http.front import Front
-from execd.http.problems import problem_of
 from execd.http.queries import QueryReader
 from execd.http.schemas import API
-from execd.http.socket_session import CLOSE_CODES, SocketSession
+from execd.http.socket_session import CLOSE_CODES, SocketSession, error_message
 from execd.http.streams import pace_of, refuse_speed
 from execd.ports import ExecutionRecord
 
@@ -84,7 +83,7 @@ class SocketRoutes:
 async def refuse(error: ExecdError) -> None:
     """Accept, then close with the reason: a browser is not told the status of a refused upgrade."""
     await websocket.accept()
-    await websocket.send(encode_json({"type": "error", **problem_of(error)}).decode())
+    await websocket.send(encode_json(error_message(error)).decode())
     await websocket.close(CLOSE_CODES.get(error.code, OTHER_CODE), error.code)
 
 

@@ -50,7 +50,7 @@ class Answer:
         grown.set()
 
 
-def make_scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def make_scope(method: str, target: str, headers: Mapping[str, str], peer: str = "203.0.113.9") -> dict[str, Any]:
     """Give a scope as hypercorn makes it."""
     path, _, query = target.partition("?")
     named = {"host": "localhost", **{name.lower(): value for name, value in headers.items()}}
@@ -65,24 +65,36 @@ def make_scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str
         "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.encode(), value.encode("latin1")) for name, value in named.items()],
-        "client": ("203.0.113.9", 5),
+        "client": (peer, 5),
         "server": ("127.0.0.1", 80),
         "extensions": {},
     }
 
 
 async def call(
-    app: ExecdApp, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    app: ExecdApp,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    peer: str = "203.0.113.9",
 ) -> Answer:
     """Ask and wait for the whole answer."""
-    async with open_call(app, method, target, headers=headers, body=body) as answer:
+    async with open_call(app, method, target, headers=headers, body=body, peer=peer) as answer:
         await answer.is_over.wait()
     return answer
 
 
 @asynccontextmanager
 async def open_call(
-    app: ExecdApp, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    app: ExecdApp,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    peer: str = "203.0.113.9",
 ) -> AsyncIterator[Answer]:
     """Ask; leaving the block is the client going away."""
     answer = Answer()
@@ -101,7 +113,7 @@ async def open_call(
     async with trio.open_nursery() as nursery:
 
         async def serve() -> None:
-            await app(make_scope(method, target, named), receive, answer.send)  # type: ignore[arg-type]
+            await app(make_scope(method, target, named, peer), receive, answer.send)  # type: ignore[arg-type]
 
         nursery.start_soon(serve)
         yield answer

@@ -280,14 +280,14 @@ async def test_frames_are_made_once_for_all_viewers() -> None:
     door = await make_door()
     execution_id = await door.begin()
 
-    async with door.open(f"{URL}/{execution_id}/stream?after=1") as one:
-        async with door.open(f"{URL}/{execution_id}/stream?after=1") as two:
-            await one.has_started.wait()
-            await two.has_started.wait()
-            await trio.testing.wait_all_tasks_blocked()
-            await door.engine.finish(execution_id)
-            await one.is_over.wait()
-            await two.is_over.wait()
+    target = f"{URL}/{execution_id}/stream?after=1"
+    async with door.open(target) as one, door.open(target) as two:
+        await one.has_started.wait()
+        await two.has_started.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await door.engine.finish(execution_id)
+        await one.is_over.wait()
+        await two.is_over.wait()
 
     assert one.body == two.body
     assert len(one.chunks) == len(two.chunks) == 1, "what is received at once is sent at once"
