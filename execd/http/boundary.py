@@ -72,7 +72,7 @@ class Boundary:
             self._note(scope, seen, duration_s=trio.current_time() - began_at)
 
     def _note(self, scope: Scope, seen: _Seen, *, duration_s: float) -> None:
-        self._front.counters.add(f"execd_http_responses_{seen.status // 100}xx_total")
+        self._front.counters.add(_counter_of(scope, seen.status))
         write = log.debug if scope["path"] in _SILENT_PATHS else log.info
         write(
             "request",
@@ -82,6 +82,12 @@ class Boundary:
             duration_ms=round(duration_s * 1000, 1),
             sent_bytes=seen.sent_bytes + _bytes_past_us(scope),
         )
+
+
+def _counter_of(scope: Scope, status: int) -> str:
+    if scope["type"] == "websocket":
+        return "execd_http_sockets_total"
+    return f"execd_http_responses_{status // 100}xx_total" if status else "execd_http_requests_abandoned_total"
 
 
 def _bytes_past_us(scope: Any) -> int:

@@ -20,6 +20,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
@@ -210,8 +211,19 @@ class Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore `Upgrade: h2c` and the HTTP/2 preface: they get an answer in HTTP/1.1."""
 
+    async def handle(self, event: Event) -> None:
+        """Take what arrived. Frames before the handshake's answer end the connection (RFC 6455, section 4.1)."""
+        is_early = isinstance(event, RawData) and event.data and isinstance(self.stream, WSStream)
+        if is_early and isinstance(self.stream, WSStream) and not self.stream.handshake.accepted:
+            await self.send(Closed())
+            return
+        await super().handle(event)
+
     async def _create_stream(self, request: h11.Request) -> None:
-        if any(name in _ASCII_HEADERS and not value.isascii() for name, value in request.headers):
+        """Refuse here what would meet the application's answer half-way, or be decoded where nobody catches it."""
+        is_garbled = any(name in _ASCII_HEADERS and not value.isascii() for name, value in request.headers)
+        is_upgrade = any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
+        if is_garbled or (is_upgrade and self.connection.trailing_data[0]):
             await self._send_error_response(400)
             await self.send(Closed())
             return

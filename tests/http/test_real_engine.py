@@ -34,7 +34,9 @@ async def test_a_script_is_run_watched_and_cancelled_over_http() -> None:
         bound = await nursery.start(partial(serve_http, app, CONFIG, shutdown_trigger=stop.wait))
         seen = []
         async with open_client(bound.url, issued.secret) as client:
-            submitted = await client.submit({"kind": "script", "language": "python", "source": "x"}, idempotency_key="k")
+            submitted = await client.submit(
+                {"kind": "script", "language": "python", "source": "x"}, idempotency_key="k"
+            )
             async with client.events(ExecutionId(submitted.id)) as events:
                 async for event in events:
                     seen.append(event)
@@ -44,7 +46,9 @@ async def test_a_script_is_run_watched_and_cancelled_over_http() -> None:
             view = await client.find(submitted.id)
         async with httpx.AsyncClient(base_url=bound.url, headers={"authorization": f"Bearer {issued.secret}"}) as http:
             journal = (await http.get(f"/api/v1/executions/{submitted.id}/events")).json()["items"]
-            again = await http.get(f"/api/v1/executions/{submitted.id}/stream", headers={"last-event-id": str(len(seen))})
+            again = await http.get(
+                f"/api/v1/executions/{submitted.id}/stream", headers={"last-event-id": str(len(seen))}
+            )
             output = await http.get(f"/api/v1/executions/{submitted.id}/output")
         stop.set()
 

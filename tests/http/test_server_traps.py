@@ -59,7 +59,7 @@ ONE_PACKET = {
 
 
 @pytest.mark.parametrize("name", ONE_PACKET)
-async def test_one_bad_packet_harms_nobody_else(name: str) -> None:
+async def test_one_bad_packet_harms_nobody_else(name: str, captured_logs: list[dict[str, object]]) -> None:
     """Unpatched, several of these end the whole server; here another connection's stream goes on as if nothing were."""
     async with open_server() as served:
         execution_id = await served.door.begin()
@@ -77,6 +77,7 @@ async def test_one_bad_packet_harms_nobody_else(name: str) -> None:
 
         assert not answer.startswith(b"HTTP/1.1 5"), answer
         assert b"h2c" not in answer
+        assert not [line for line in captured_logs if line["log_level"] == "error"]
         assert b"permessage-deflate" not in answer
         await assert_serves(served)
 
@@ -98,6 +99,17 @@ async def test_h2c_is_answered_in_http_1() -> None:
         await stream.send_all(served.request_bytes("/healthz", extra=extra))
 
         assert (await read_until(stream, b'"ok"')).startswith(b"HTTP/1.1 200")
+
+
+async def test_h2c_with_a_body_is_answered_in_http_1() -> None:
+    """What `curl --http2 -d` sends: the offer is ignored and the body is read."""
+    async with open_server() as served:
+        stream = await served.connect()
+        extra = "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+
+        await stream.send_all(served.request_bytes("/api/v1/session", method="POST", extra=extra) + b"{}")
+
+        assert b'"path":"token"' in await read_until(stream, b"}]}")
 
 
 async def test_no_server_banner_is_sent() -> None:
