@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from execd.version import VERSION
+
 if TYPE_CHECKING:
     from execd.embed import open_engine
     from execd.settings import Settings
 
 __all__ = ["Settings", "__version__", "open_engine"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

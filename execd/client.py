@@ -19,7 +19,6 @@ import httpx2
 import msgspec
 import trio
 
-from execd import __version__
 from execd.client_cursor import Arrival, Backoff, Cursor
 from execd.client_errors import (
     AnswerError,
@@ -34,6 +33,7 @@ from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError
 from execd.core.events import EVENT_TYPES, Event, ExecutionId, ResultStored, Status
+from execd.version import VERSION
 
 API = "/api/v1"
 CONNECT_TIMEOUT_S = 5.0
@@ -278,7 +278,7 @@ async def open_client(
         patience_s: how long a stream may be without any contact.
     """
     parts = urlsplit(url)
-    headers = {"User-Agent": f"execd/{__version__}"}
+    headers = {"User-Agent": f"execd/{VERSION}"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     async with httpx2.AsyncClient(

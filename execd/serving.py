@@ -18,7 +18,6 @@ from pathlib import Path
 import structlog
 import trio
 
-from execd import __version__
 from execd.bootstrap import now_utc, open_local_engine
 from execd.core.events import WorkspaceId
 from execd.http.access import Role, hash_secret, issue_token
@@ -28,6 +27,7 @@ from execd.http.server import serve_http
 from execd.ports import Engine
 from execd.settings import Settings, load_runtimes, packaged_page
 from execd.telemetry import configure_logging
+from execd.version import VERSION
 
 log = structlog.get_logger()
 
@@ -142,7 +142,7 @@ def _http_config(settings: Settings) -> HttpConfig:
         defaults=sandbox.defaults,
         caps=sandbox.caps,
         page_dir=packaged_page(),
-        version=__version__,
+        version=VERSION,
     )
 
 

@@ -119,7 +119,8 @@ class Settings(_Section, frozen=True):
 
     data_dir: Path = msgspec.field(default_factory=lambda: default_data_dir())
     """Where the database, the runtime file and the sandboxes' directories live."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["auto", "debug", "info", "warning", "error"] = "auto"
+    """`auto`: info, but warning on the console."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`auto`: console on a terminal, JSON elsewhere."""
     http: HttpSettings = HttpSettings()

@@ -17,11 +17,16 @@ def configure_logging(*, level: str, style: str) -> None:
     """Set up structlog for this process; logs go to stderr.
 
     Args:
-        level: `debug`, `info`, `warning` or `error`.
+        level: `debug`, `info`, `warning` or `error`; `auto` is `info`, but `warning` on the console, where a person
+            reads along and one line per request would be in the way.
         style: `console`, `json`, or `auto` for console on a terminal only.
     """
     is_console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
+    # Plain traces: the default ones print local variables, and one of those may be somebody's token.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = console if is_console else structlog.processors.JSONRenderer()
+    if level == "auto":
+        level = "warning" if is_console else "info"
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -272,7 +272,7 @@ def _enable(directory: Path, controllers: tuple[str, ...]) -> bool:
 
 def sweep_groups(base: Path) -> list[str]:
     """Kill and remove the groups of dead execd processes; give their names."""
-    abandoned = [entry for entry in base.glob(f"{PREFIX}*-*-*") if is_abandoned(entry.name)]
+    abandoned = [entry for entry in base.glob(f"{PREFIX}*-*-*-*") if is_abandoned(entry.name)]
     for entry in abandoned:
         log.info("cgroup_swept", cgroup=str(entry), removed=_remove_dying(entry))
     return [entry.name for entry in abandoned]

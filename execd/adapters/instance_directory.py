@@ -26,15 +26,24 @@ SHIM_SOURCES = ("shim.py", "shim_program.py")
 def instance_name() -> str:
     """Name this process so that another can tell whether it still lives; different at each call."""
     pid = os.getpid()
-    return f"{PREFIX}{pid}-{_start_ticks(pid)}-{secrets.token_hex(4)}"
+    return f"{PREFIX}{process_namespace()}-{pid}-{_start_ticks(pid)}-{secrets.token_hex(4)}"
 
 
 def is_abandoned(name: str) -> bool:
-    """Say whether a name made by `instance_name` belongs to a process that is gone."""
+    """Say whether a name made by `instance_name` belongs to a process that is gone.
+
+    Only of this PID namespace: another container may share the directory or the cgroups, and its processes cannot be
+    seen from here.
+    """
     parts = name.removeprefix(PREFIX).split("-")
-    if not name.startswith(PREFIX) or len(parts) != 3 or not parts[0].isdigit():
+    if not name.startswith(PREFIX) or len(parts) != 4 or not parts[1].isdigit():
         return False
-    return _start_ticks(int(parts[0])) != parts[1]
+    return parts[0] == process_namespace() and _start_ticks(int(parts[1])) != parts[2]
+
+
+def process_namespace() -> str:
+    """Give the number of this process's PID namespace."""
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 def _start_ticks(pid: int) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from execd import __version__
+from execd.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,6 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: execd serve, then in another terminal: execd run examples/hello.py",
 )
-@click.version_option(__version__, "-V", "--version", message="execd %(version)s")
+@click.version_option(VERSION, "-V", "--version", message="execd %(version)s")
 def execd() -> None:
     """Run code in a sandbox and watch it live, from anywhere, from any point, through any restart."""

@@ -6,10 +6,10 @@ import platform
 
 import click
 
-from execd import __version__
+from execd.version import VERSION
 
 
 @click.command()
 def version() -> None:
     """Print the versions of execd and of the Python it runs on."""
-    click.echo(f"execd {__version__} (Python {platform.python_version()})")
+    click.echo(f"execd {VERSION} (Python {platform.python_version()})")

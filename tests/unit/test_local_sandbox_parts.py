@@ -10,7 +10,7 @@ import pytest
 from execd.adapters.bubblewrap import Enclosure, bubblewrap_arguments, lower_user_prefix
 from execd.adapters.cgroups import Cgroup, CgroupUsage, open_cgroup_tree
 from execd.adapters.exit_verdict import Remains, exit_frame
-from execd.adapters.instance_directory import instance_name, is_abandoned, sweep_directories
+from execd.adapters.instance_directory import instance_name, is_abandoned, process_namespace, sweep_directories
 from execd.adapters.run_plan import Machine, plan_run, resource_limits
 from execd.adapters.sandbox_faults import FAULTS, explain
 from execd.adapters.seccomp import compiled_filter
@@ -206,24 +206,26 @@ def test_an_unknown_complaint_is_passed_on() -> None:
 
 def test_instances_know_whether_they_live() -> None:
     """What a killed execd left is swept; what a living neighbour uses is not."""
-    mine = instance_name()
+    mine, here = instance_name(), process_namespace()
     pid = mine.split("-")[1]
 
     assert not is_abandoned(mine)
-    assert is_abandoned(f"execd-{pid}-1-abc")
-    assert is_abandoned("execd-4194305-1-abc")
+    assert is_abandoned(f"execd-{here}-{pid}-1-abc")
+    assert is_abandoned(f"execd-{here}-4194305-1-abc")
+    assert not is_abandoned("execd-1-4194305-1-abc"), "another container's"
     assert not is_abandoned("execd-notes")
     assert not is_abandoned("other-1-2-3")
 
 
 def test_sweeping_spares_the_living_and_follows_no_link(tmp_path: Path) -> None:
     """The place may be /tmp, where anybody can lay a link with our name."""
-    (tmp_path / "execd-4194305-1-aa").mkdir()
+    here = process_namespace()
+    (tmp_path / f"execd-{here}-4194305-1-aa").mkdir()
     (tmp_path / "precious").mkdir()
-    (tmp_path / "execd-4194305-1-bb").symlink_to(tmp_path / "precious")
+    (tmp_path / f"execd-{here}-4194305-1-bb").symlink_to(tmp_path / "precious")
     (tmp_path / instance_name()).mkdir()
 
-    assert sweep_directories(tmp_path) == ["execd-4194305-1-aa"]
+    assert sweep_directories(tmp_path) == [f"execd-{here}-4194305-1-aa"]
     assert (tmp_path / "precious").exists()
 
 
