@@ -172,13 +172,15 @@ class Cursor:
             self._take = None
 
     def offer(self, events: Sequence[StreamedEvent] | None) -> None:
-        """As the log: give the taker what is new; end the relay when it is full, lags, is evicted or is at the end."""
+        """As the log: give the taker what is new; end the relay when it is full, evicted or at the end, or when
+        there is more than a page: `receive` goes on then."""
         if events == []:
             return
         if events and self._take is not None and self._eviction is None:
             can_take_more = self._take(events)
             self._hand_out(events)
-            if can_take_more and not self._is_over:
+            is_level = self._log.after(self.last_seq) == []
+            if can_take_more and is_level and not self._is_over:
                 return
         self._take = None
         self._relay_ended.set()

@@ -90,7 +90,9 @@ def _usage(remains: Remains, end: EndRecord) -> Usage:
     return Usage(
         wall_ms=end.wall_ms,
         cpu_ms=max(end.cpu_ms, group.cpu_ms or 0),
-        peak_memory_bytes=group.peak_memory_bytes or end.peak_memory_bytes,
+        # The cgroup adds up all processes but does not know what the interpreter had before it was moved in; the shim
+        # knows the largest process whole. The truth is at least either.
+        peak_memory_bytes=max(group.peak_memory_bytes or 0, end.peak_memory_bytes or 0) or None,
     )
 
 

@@ -332,6 +332,47 @@ async def test_a_relaying_viewer_gets_everything_without_being_woken(
         assert len(declined) > 1
 
 
+async def test_a_relaying_viewer_is_not_left_waiting_for_the_second_page(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """More may be published at once than a viewer takes at once; the rest must not wait for the next event."""
+    store = TroubledStore()
+
+    async def burst(pod: ScriptedPod) -> None:
+        await pod.write(b"first\n")
+        await trio.sleep(1)
+        for _ in range(20):
+            await pod.write(b"b" * 60_000)
+        await trio.sleep(1000)
+        await pod.exit(0)
+
+    async with open_world(burst, store=store) as world:
+        execution_id = await world.submit()
+        seen: list[int] = []
+
+        def take(events: Sequence[StreamedEvent]) -> bool:
+            seen.extend(event.seq for event in events)
+            return True
+
+        async def follow() -> None:
+            async with world.engine.subscribe(execution_id, workspace=W, after_seq=0) as subscription:
+                while True:
+                    seen.extend(event.seq for event in await subscription.receive())
+                    await subscription.relay(take)
+
+        with trio.move_on_after(100):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow)
+                await trio.sleep(0.5)
+                store.gate = trio.Event()
+                await trio.sleep(1)
+                store.gate.set()
+                await trio.sleep(50)
+                assert len(seen) == len(store.journals[execution_id])
+                nursery.cancel_scope.cancel()
+        world.runner.pods[0]._scope.cancel()
+
+
 async def test_hot_history_is_bounded_in_bytes(autojump_clock: trio.testing.MockClock) -> None:
     """Invariant 7: whatever runs, the router keeps no more than it may, and the journal can still be read whole."""
 

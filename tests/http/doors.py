@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import httpx
+import httpx2
 import trio
 
 from execd.core.events import ExecutionId, WorkspaceId
@@ -97,8 +97,8 @@ class Served:
     def authority(self) -> str:
         return f"127.0.0.1:{self.bound.port}"
 
-    def client(self, role: str = "runner") -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.bound.url, headers=self.door.headers(role), trust_env=False)
+    def client(self, role: str = "runner") -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=self.bound.url, headers=self.door.headers(role), trust_env=False)
 
     async def connect(self) -> trio.SocketStream:
         """Open a raw connection; it is closed with the server."""

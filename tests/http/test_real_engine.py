@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 
-import httpx
+import httpx2
 import trio
 
 from execd.client import open_client
@@ -44,7 +44,7 @@ async def test_a_script_is_run_watched_and_cancelled_over_http() -> None:
                         await client.cancel(submitted.id)
             result = await client.result(submitted.id)
             view = await client.find(submitted.id)
-        async with httpx.AsyncClient(base_url=bound.url, headers={"authorization": f"Bearer {issued.secret}"}) as http:
+        async with httpx2.AsyncClient(base_url=bound.url, headers={"authorization": f"Bearer {issued.secret}"}) as http:
             journal = (await http.get(f"/api/v1/executions/{submitted.id}/events")).json()["items"]
             again = await http.get(
                 f"/api/v1/executions/{submitted.id}/stream", headers={"last-event-id": str(len(seen))}
