@@ -43,7 +43,8 @@ def configure_logging(*, level: str, style: str) -> None:
 
 
 class Counters:
-    """Counts that only grow, by Prometheus-style name. One per process, handed to whoever counts."""
+    """Counts that only grow, by Prometheus-style name, `name_total` or `name_total{label=value}`. One per engine, handed
+    to whoever counts."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -286,7 +286,7 @@ class Coordinator:
         del self._handles[execution_id]
         self._line.release(handle.record.workspace)
         handle.refuse_instructions(ConflictError("the execution has just ended"))
-        self._counters.add(f"execd_executions_ended_total_{outcome}")
+        self._counters.add(f"execd_executions_ended_total{{outcome={outcome}}}")
         log.info("execution_ended", execution_id=execution_id, outcome=outcome)
         self._note_idle()
 

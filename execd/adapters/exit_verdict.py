@@ -46,6 +46,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
     """What bubblewrap or the shim printed."""
     host_oom_kills: int = 0
     """How many processes the whole machine lost to a lack of memory meanwhile; a hint where there is no cgroup."""
+    memory_limit_bytes: int | None = None
     network_is_off: bool = True
     was_stopped: bool = False
     """Whether we had asked for the end."""
@@ -111,7 +112,7 @@ def _hints(remains: Remains, end: EndRecord) -> tuple[str, ...]:
 
 def _pod_state(remains: Remains, record: ExitRecord | None) -> PodState:
     if record is not None and not remains.is_broken:
-        return PodState(oom_killed=remains.group.oom_kills > 0, started=remains.is_started)
+        return _memory_verdict(remains)
     if remains.is_broken and record is not None:
         return PodState(reason="output_incomplete", message="lost some of its output", started=remains.is_started)
     if remains.forced is not None:
@@ -119,7 +120,13 @@ def _pod_state(remains: Remains, record: ExitRecord | None) -> PodState:
     if not remains.is_started:
         cause = remains.diagnostics or "the sandbox ended before the program began"
         return PodState(reason="sandbox_unavailable", message=f"could not be started: {cause}", started=False)
-    return PodState(oom_killed=remains.group.oom_kills > 0)
+    return _memory_verdict(remains)
+
+
+def _memory_verdict(remains: Remains) -> PodState:
+    if remains.group.oom_kills > 0:
+        return PodState(oom_killed=True, memory_limit_bytes=remains.memory_limit_bytes, started=remains.is_started)
+    return PodState(started=remains.is_started)
 
 
 _FORCED_TEXTS = {

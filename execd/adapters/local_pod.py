@@ -209,6 +209,7 @@ class LocalPod:
                 group=group,
                 diagnostics=diagnostics,
                 host_oom_kills=self._host_oom_kills_since(),
+                memory_limit_bytes=self._plan.limits.memory_bytes,
                 network_is_off=not self._plan.limits.network,
                 was_stopped=self._was_stopped,
                 forced=self._forced,

@@ -68,6 +68,8 @@ class PodState(msgspec.Struct, frozen=True):
     """The container's code where there is no exit record."""
     oom_killed: bool = False
     """The cgroup's or kubelet's word that memory ran out."""
+    memory_limit_bytes: int | None = None
+    """What the limit was, where memory ran out."""
     started: bool = True
     """Whether the program was ever seen running."""
 
@@ -176,7 +178,7 @@ def classify(record: ExitRecord | None, pod: PodState | None = None) -> Outcome:
     if record is not None and record.limiter is not None:
         return _limited(record, record.limiter)
     if pod.oom_killed or pod.reason == "OOMKilled":
-        return _outcome(record, "limit:memory", "was killed because its memory limit was reached", pod=pod)
+        return _out_of_memory(record, pod)
     if pod.reason == "output_incomplete":
         return _from_pod_reason(record, pod)
     if record is not None:
@@ -188,6 +190,15 @@ def _limited(record: ExitRecord, limiter: Limiter) -> Outcome:
     text = LIMIT_TEXTS[limiter].format(configured=record.configured or 0)
     details: dict[str, Any] = {"limit": str(limiter), "configured": record.configured, "observed": record.observed}
     return _outcome(record, f"limit:{limiter}", text, details=details)
+
+
+def _out_of_memory(record: ExitRecord | None, pod: PodState) -> Outcome:
+    observed = record.usage.peak_memory_bytes if record is not None else None
+    details = {"limit": str(Limiter.MEMORY), "configured": pod.memory_limit_bytes, "observed": observed}
+    text = "was killed because its memory limit was reached"
+    if pod.memory_limit_bytes is not None:
+        text = LIMIT_TEXTS[Limiter.MEMORY].format(configured=pod.memory_limit_bytes)
+    return _outcome(record, "limit:memory", text, details=details, pod=pod)
 
 
 def _from_record(record: ExitRecord) -> Outcome:

@@ -70,9 +70,50 @@ class EngineCollector(Collector):
             **self._front.counters.read(),
             **self._front.engine.statistics(),
         }
-        for name, value in sorted(values.items()):
-            words = name.replace("_", " ")
-            if name.endswith("_total"):
-                yield CounterMetricFamily(name.removesuffix("_total"), words, value=value)
-            else:
-                yield GaugeMetricFamily(name, words, value=value)
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for key, value in sorted(values.items()):
+            name, labels = _parse_key(key)
+            family = families.get(name) or families.setdefault(name, _make_family(name, tuple(labels)))
+            family.add_metric(list(labels.values()), value)
+        yield from families.values()
+
+
+def _make_family(name: str, labels: tuple[str, ...]) -> CounterMetricFamily | GaugeMetricFamily:
+    words = HELP.get(name, name.removeprefix("execd_").replace("_", " "))
+    if name.endswith("_total"):
+        return CounterMetricFamily(name.removesuffix("_total"), words, labels=labels)
+    return GaugeMetricFamily(name, words, labels=labels)
+
+
+def _parse_key(key: str) -> tuple[str, dict[str, str]]:
+    """Split `name{label=value}`."""
+    name, _, rest = key.removesuffix("}").partition("{")
+    pairs = (pair.partition("=") for pair in rest.split(",") if pair)
+    return name, {label: value for label, _, value in pairs}
+
+
+HELP = {
+    "execd_actor_crashes_total": "Actors that crashed and were started again.",
+    "execd_coordinator_mailbox": "Messages waiting for the coordinator.",
+    "execd_events_published_total": "Events handed to the stream router, all of them stored before.",
+    "execd_events_stored_total": "Events the store has accepted.",
+    "execd_executions_ended_total": "Executions that ended here, by how.",
+    "execd_executions_queued": "Executions waiting for a slot.",
+    "execd_executions_running": "Executions that have a slot.",
+    "execd_executions_submitted_total": "Executions taken into the line.",
+    "execd_executions_swept_total": "Ended executions deleted because their retention was over.",
+    "execd_hot_bytes": "Bytes of events kept in memory for viewers.",
+    "execd_hot_executions": "Executions whose newest events are in memory.",
+    "execd_http_connections_crashed_total": "Connections dropped because something went wrong on them.",
+    "execd_http_connections_total": "Connections accepted.",
+    "execd_http_open_streams": "SSE and WebSocket streams open now.",
+    "execd_http_stalled_total": "Connections dropped because the client did not read.",
+    "execd_pod_observations_total": "What the pod watcher was told.",
+    "execd_router_mailbox": "Messages waiting for the stream router.",
+    "execd_saga_crashes_total": "Sagas that crashed; each failed one execution.",
+    "execd_store_commits_total": "Batches committed.",
+    "execd_store_retries_total": "Times the store was away and asked again.",
+    "execd_viewers": "Viewers subscribed to journals.",
+    "execd_viewers_evicted_total": "Viewers that lagged too far and were told to resume.",
+}
+"""What each name means; one that is not here is described by its own words."""
