@@ -19,6 +19,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
+from execd.core.errors import ConfigurationError
 from execd.http.app import ExecdApp
 from execd.http.config import HttpConfig
 from execd.http.connection import Wiring, serve_connection
@@ -64,7 +65,7 @@ async def serve_http(
             `drain_s` + 3 s, and calls `engine.drain()`.
 
     Raises:
-        OSError: the address cannot be listened on; before `started`.
+        ConfigurationError: the address cannot be listened on; before `started`.
 
     Cancellation: cuts every connection at once.
     """
@@ -102,7 +103,12 @@ async def drain(app: ExecdApp, config: HttpConfig) -> None:
 
 
 async def _open_listeners(config: HttpConfig) -> list[trio.SocketListener]:
-    listeners = await trio.open_tcp_listeners(config.port, host=config.host, backlog=BACKLOG)
+    try:
+        listeners = await trio.open_tcp_listeners(config.port, host=config.host, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{config.host}:{config.port}"
+        why = error.strerror or str(error)
+        raise ConfigurationError(f"cannot listen on {where}: {why}; choose another http.host or http.port") from error
     for listener in listeners:
         # Accepted sockets inherit it. Linux only; elsewhere the send deadline alone bounds a vanished peer.
         if hasattr(socket, "TCP_USER_TIMEOUT"):

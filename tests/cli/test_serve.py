@@ -157,3 +157,22 @@ def test_serve_runs_a_file_first(tmp_path: Path) -> None:
     process.terminate()
     process.communicate(timeout=STOP_S)
     assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_is_said_in_a_line(server: ServerProcess, tmp_path: Path) -> None:
+    """The commonest mistake at a start must not look like a crash."""
+    port = urlsplit(server.url).port
+
+    second = call(tmp_path / "other", "serve", "--port", str(port), "--sandbox", "none")
+
+    assert second.returncode != 0
+    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr.decode()
+    assert "Traceback" not in second.stderr.decode()
+
+
+def test_a_second_server_on_the_same_data_is_refused_by_name(server: ServerProcess) -> None:
+    """Two writers on one journal cannot be; the message says which process is there."""
+    second = call(server.data_dir, "serve", "--port", "0", "--sandbox", "none")
+
+    assert second.returncode != 0
+    assert f"another execd (process {server.pid}) uses" in second.stderr.decode()
