@@ -24,7 +24,8 @@ class FanOut:
     viewers: int
     deliveries: int
     cpu_s: float
-    memory_per_viewer_bytes: float
+    memory_per_viewer_bytes: float | None
+    """None for the peer: it accepts its viewers later than they connect, so there is no moment to measure."""
 
     @property
     def per_cpu_s(self) -> float:
@@ -65,15 +66,13 @@ def _execd(viewers: int, events: int, pace_s: float) -> tuple[FanOut, Tally]:
 def _peer(viewers: int, events: int, pace_s: float, frame_bytes: int) -> FanOut:
     payload = frame_bytes - len("id: 1\r\nevent: output\r\ndata: \r\n\r\n") - 6
     with sse_starlette(viewers=viewers, events=events, payload_bytes=payload, pace_s=pace_s) as server:
-        idle = server.rss_bytes()
         request = b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
         connections = connect(server.port, request, viewers - 1)
-        memory = (server.rss_bytes() - idle) / (viewers - 1)
         before = server.cpu_s()
         connections += connect(server.port, request, 1)
         tally = read_to_end(connections, deadline_s=120)
         used = server.cpu_s() - before
-    return FanOut("sse-starlette on uvicorn", viewers, tally.deliveries, used, memory)
+    return FanOut("sse-starlette on uvicorn", viewers, tally.deliveries, used, None)
 
 
 def _wait_for_viewers(server: Server, viewers: int) -> None:

@@ -1,7 +1,7 @@
 """The edges' side of the actors: turns calls into questions with deadlines. Implements `ports.Engine`.
 
-Rank 0. Asks the coordinator and the router without waiting for room in their mailboxes (a full one is an
-`OverloadedError`), and reads the store directly, because reading harms nobody.
+Rank 0. Asks the coordinator without waiting for room in its mailbox (a full one is an `OverloadedError`), waits for the
+router's under a deadline, and reads the store directly, because reading harms nobody.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from execd.core.errors import (
     ExecdError,
     IdempotencyConflictError,
     NotFoundError,
+    OverloadedError,
     StoreUnavailableError,
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
@@ -123,9 +124,8 @@ class LocalEngine:
     ) -> AsyncIterator[Subscription]:
         reply: Reply[Subscription] = Reply()
         question = Subscribe(execution_id=execution_id, workspace=workspace, after_seq=after_seq, reply=reply)
-        self._to_router.post_nowait(question)
         try:
-            subscription = await _answer(reply)
+            subscription = await self._ask_router(question)
         except BaseException:
             # The router may still answer whom nobody hears any more: then the place is given back at once.
             reply.on_late_answer(lambda late: late.close())
@@ -134,6 +134,14 @@ class LocalEngine:
             yield subscription
         finally:
             subscription.close()
+
+    async def _ask_router(self, question: Subscribe) -> Subscription:
+        """Wait for room too: a thousand viewers that come back at once are no reason to refuse one, and the router, which
+        never waits for anybody, takes them as fast as it can."""
+        with trio.move_on_after(ASK_DEADLINE_S):
+            await self._to_router.tx.send(question)
+            return await question.reply.wait()
+        raise OverloadedError(f"the stream router did not answer within {ASK_DEADLINE_S:.0f} s")
 
     async def readiness(self) -> Mapping[str, str]:
         report: dict[str, str] = {"engine": "draining" if self._is_draining else "ok"}

@@ -162,7 +162,7 @@ class LocalPod:
 
     async def _finish(self) -> None:
         """Turn the end into the last frames, or begin again if a warm sandbox died before it began."""
-        pump, sandbox = self._pump, self._sandbox
+        pump = self._pump
         if pump is not None and self._should_retry(pump):
             await self._retry_cold()
             return
@@ -171,8 +171,6 @@ class LocalPod:
             self._frames.extend(pump.final_frames())
         self._frames.append(exited)
         self._is_over = True
-        if sandbox is not None and sandbox.cgroup is not None and not sandbox.cgroup.remove():
-            log.debug("cgroup_lingers", pod=self.name)
 
     def _should_retry(self, pump: FramePump) -> bool:
         return self._may_retry and not pump.is_started and pump.end is None and not self._was_stopped

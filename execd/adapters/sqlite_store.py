@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 READERS = 4
 """Reading connections: more than the cores of a small machine do not read faster."""
+MAX_KNOWN_TOKENS = 1000
+"""Kept in memory, some 300 bytes each."""
 CLOSE_DEADLINE_S = 5.0
 """How long closing waits for the commit in hand."""
 BUSY_TIMEOUT_S = 1.0
@@ -50,6 +52,10 @@ class SqliteStore:
         self._writer = _connect(path)
         self._readers: list[sqlite3.Connection] = []
         self._reader_limit = trio.CapacityLimiter(READERS)
+        self._known_tokens: dict[str, Token] = {}
+        """Looked up on every request. No other process writes this file; each change empties it, and `_token_changes` keeps
+        a look-up that began before the change from bringing back what it revoked."""
+        self._token_changes = 0
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         return await self._writer_thread.run(lambda: self._commit(batch))
@@ -119,11 +125,26 @@ class SqliteStore:
                 connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, *times))
 
         await self._writer_thread.run(insert)
+        self._forget_tokens()
 
     async def find_token(self, sha256: str) -> Token | None:
+        known = self._known_tokens.get(sha256)
+        if known is not None:
+            await trio.lowlevel.checkpoint()
+            return known
         query = "SELECT * FROM tokens WHERE sha256 = ?"
+        changes = self._token_changes
         row = await self._read(lambda db: db.execute(query, (sha256,)).fetchone())
-        return None if row is None else to_token(row)
+        if row is None:
+            return None
+        token = to_token(row)
+        if changes == self._token_changes and len(self._known_tokens) < MAX_KNOWN_TOKENS:
+            self._known_tokens[sha256] = token
+        return token
+
+    def _forget_tokens(self) -> None:
+        self._token_changes += 1
+        self._known_tokens.clear()
 
     async def list_tokens(self, workspace: WorkspaceId) -> Sequence[Token]:
         query = "SELECT * FROM tokens WHERE workspace = ? ORDER BY created_ms"
@@ -135,7 +156,10 @@ class SqliteStore:
                 query = "DELETE FROM tokens WHERE workspace = ? AND id = ?"
                 return connection.execute(query, (workspace, token_id)).rowcount > 0
 
-        return await self._writer_thread.run(delete)
+        try:
+            return await self._writer_thread.run(delete)
+        finally:
+            self._forget_tokens()
 
     def close(self) -> None:
         """Let the commit in hand end, then let go of the file. Blocks up to `CLOSE_DEADLINE_S`."""

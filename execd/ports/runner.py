@@ -42,7 +42,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The last frame: the pod is gone, nothing of it is left, and this is what is known about its end.
+    """The last frame: every process of the pod is gone, and this is what is known about its end. `close` tidies the rest.
 
     `record` is None when the shim never wrote one; `pod` says what the machinery around it saw.
     """

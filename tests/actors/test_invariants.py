@@ -332,6 +332,25 @@ async def test_a_relaying_viewer_gets_everything_without_being_woken(
         assert len(declined) > 1
 
 
+async def test_a_thousand_viewers_at_one_instant_are_all_taken(autojump_clock: trio.testing.MockClock) -> None:
+    """After a restart everybody comes back at once; a refusal would end a browser's stream for good."""
+    async with open_world(talk) as world:
+        execution_id = await world.submit()
+        arrived = 0
+
+        async def view() -> None:
+            nonlocal arrived
+            async with world.engine.subscribe(execution_id, workspace=W, after_seq=0):
+                arrived += 1
+                await trio.sleep(5)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(1000):
+                nursery.start_soon(view)
+
+    assert arrived == 1000
+
+
 async def test_a_relaying_viewer_is_not_left_waiting_for_the_second_page(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -13,8 +13,8 @@ from execd.adapters.sqlite_schema import MIGRATIONS
 from execd.adapters.sqlite_store import open_sqlite_store
 from execd.core.errors import StoreLockedError, StoreUnavailableError
 from execd.core.events import Status
-from execd.ports import Stored
-from tests.contract.test_store_contract import E1, append, create, journal
+from execd.ports import Stored, Token
+from tests.contract.test_store_contract import AT, E1, W1, append, create, journal
 
 
 async def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
@@ -113,3 +113,16 @@ async def test_the_database_is_private(tmp_path: Path) -> None:
     async with open_sqlite_store(tmp_path / "deep" / "data", is_power_safe=False) as store:
         await store.write([create(E1)])
         assert (tmp_path / "deep" / "data" / "execd.db").stat().st_mode & 0o077 == 0
+
+
+async def test_a_revoked_token_is_not_brought_back_by_a_look_up_under_way(tmp_path: Path) -> None:
+    """Tokens are remembered in memory; one that is being looked up while it is revoked must not stay there."""
+    token = Token(id="t1", sha256="hash", workspace=W1, role="runner", user="u", created_at=AT)
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        for _ in range(20):
+            await store.put_token(token)
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(store.find_token, "hash")
+                nursery.start_soon(store.delete_token, W1, "t1")
+            assert await store.find_token("hash") is None

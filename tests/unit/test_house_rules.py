@@ -128,7 +128,7 @@ def test_blocking_sends_go_only_up_the_ranks() -> None:
             else:
                 # the coordinator's crash barrier runs as the saga it guards
                 sender = 1 if target == "to_coordinator" else RANKS[path.stem]
-                receiver = RANK_OF_RECEIVER[target]
+                receiver = RANK_OF_RECEIVER[target.removesuffix(".tx")]
             assert sender < receiver, f"{path.name} line {node.lineno}: {ast.unparse(node)}"
             waits.setdefault(sender, set()).add(receiver)
 
