@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 import trio
 
 from execd.bootstrap import open_local_engine
@@ -24,6 +25,7 @@ from execd.core.parsing import parse_script
 from execd.core.runtimes import Runtimes
 from execd.ports import Cancel, Engine, Interrupt, SendStdin, Submission
 from execd.settings import Settings, load_runtimes
+from execd.telemetry import configure_logging
 
 
 class Run:
@@ -139,8 +141,12 @@ async def open_engine(settings: Settings | None = None) -> AsyncIterator[Embedde
     Raises:
         StoreLockedError: another process uses the same data directory.
 
+    Logs: through structlog, as the program has configured it; warnings on stderr where it has not.
+
     Resources: leaving the block gives what runs its grace time, then removes every sandbox and closes the store.
     """
+    if not structlog.is_configured():
+        configure_logging(level="warning", style="auto")
     chosen = settings or Settings()
     async with open_local_engine(chosen) as engine:
         yield EmbeddedEngine(engine, load_runtimes(chosen), chosen)

@@ -161,7 +161,7 @@ class MemoryStore:
 
 
 def _parse_cursor(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit()):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
         raise InvalidRequestError("cursor: not one this server gave; use `next_cursor` of the page before")
     return int(cursor)
 
