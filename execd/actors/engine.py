@@ -25,6 +25,7 @@ from execd.core.errors import (
     StoreUnavailableError,
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
+from execd.core.fields import check_names
 from execd.mailbox import Mailbox, Reply
 from execd.ports import (
     Accepted,
@@ -89,6 +90,12 @@ class LocalEngine:
         return self._tokens
 
     async def submit(self, submission: Submission) -> Accepted:
+        check_names(
+            workspace=submission.workspace,
+            user=submission.user,
+            name=submission.name,
+            idempotency_key=submission.idempotency_key,
+        )
         repeated = await self._find_repeated(submission)
         if repeated is not None:
             return repeated

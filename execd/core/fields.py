@@ -216,3 +216,27 @@ class Fields:
             self.fault(name, describe(value), f"{accepted}, at most {max_count}")
             return {}
         return value
+
+
+MAX_NAME_CHARS = 200
+"""Of a workspace, a user or a key: fits a line, and an index."""
+
+
+def check_names(**names: str | None) -> None:
+    """Check what goes into every journal and index, and comes from callers that are trusted to mean well.
+
+    Raises:
+        InvalidRequestError: one is empty, too long or no Unicode text; each is named.
+    """
+    faults = Faults()
+    for field, text in names.items():
+        if text is None:
+            continue
+        fault = text_fault(text, max_chars=MAX_NAME_CHARS)
+        if not text:
+            fault = "is empty"
+        elif set(text) & set("\r\n"):
+            fault = "has a line break"
+        if fault is not None:
+            faults.add(field, fault, f"one line of 1 to {MAX_NAME_CHARS} characters of Unicode without NUL")
+    faults.raise_if_any()

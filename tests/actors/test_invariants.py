@@ -18,7 +18,7 @@ import trio.testing
 
 from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import decode_event
-from execd.core.errors import ConflictError, NotFoundError, OverloadedError, StoreUnavailableError
+from execd.core.errors import ConflictError, InvalidRequestError, NotFoundError, OverloadedError, StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, Event, ExecutionEnded, ExecutionId, Output, ResultStored, Status, Stream
 from execd.ports import Cancel, Command, Dropped, EvictedError, PodObservation, SendStdin, StreamedEvent
 from tests.support.engines import TEST_SETTINGS, W, World, open_world, submission, with_stream
@@ -628,6 +628,19 @@ async def test_fifty_at_once_all_finish_and_two_workspaces_share(autojump_clock:
         last_of_few = max(place for place, workspace in enumerate(order) if workspace == "few")
         assert last_of_few < 25
         assert all(record.status is Status.COMPLETED for record in world.store.records.values())
+
+
+@pytest.mark.parametrize("bad", ["", "\ud800", "a\nb", "\0", "x" * 201])
+@pytest.mark.parametrize("field", ["workspace", "user", "name", "idempotency_key"])
+async def test_what_no_journal_can_hold_is_refused_at_the_door(
+    field: str, bad: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A text that cannot be stored would crash an actor, and everybody's sagas with it."""
+    async with open_world(talk) as world:
+        with pytest.raises(InvalidRequestError, match=field):
+            await world.engine.submit(msgspec.structs.replace(submission(), **{field: bad}))
+        assert world.store.records == {}
+        assert "execd_actor_crashes_total" not in world.engine.statistics()
 
 
 async def test_a_full_line_refuses_with_a_time_to_come_back(autojump_clock: trio.testing.MockClock) -> None:
