@@ -2,7 +2,7 @@
 
 Start: store, runner, then the actors from the highest rank down. Stop (style: refuse, release, finish, drain, flush):
 no new work and every stream ended; what runs has the grace; sagas are cancelled and their pods removed; the writer
-stores what it was handed, then the router ends. A watchdog thread ends the process if any of that hangs.
+stores what it was handed, then the router ends. All of it is bounded; the server process has a watchdog on top.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from execd.actors.engine import Levers, LocalEngine
 from execd.actors.messages import CoordinatorMessage, RouterMessage, SweepEnded, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.pod_watcher import run_pod_watcher
-from execd.actors.result_writer import run_result_writer
+from execd.actors.result_writer import SWEEP_LIMIT, run_result_writer
 from execd.actors.saga import INBOX_CAPACITY, SagaTools, run_saga
 from execd.actors.stream_router import StreamLimits, StreamRouter
 from execd.actors.supervisor import supervise
 from execd.adapters.local_sandbox import open_local_runner
 from execd.adapters.sqlite_store import open_sqlite_store
-from execd.mailbox import Mailbox, open_mailbox
+from execd.core.errors import StoreUnavailableError
+from execd.mailbox import Mailbox, Reply, open_mailbox
 from execd.ports import Runner, Store, TokenStore
 from execd.settings import Settings, load_runtimes
 from execd.telemetry import Counters
@@ -135,6 +136,7 @@ class _Wiring:
         self._writer_box: Mailbox[WriterMessage] = open_mailbox("result writer", sizes.writer)
         self._router_box: Mailbox[RouterMessage] = open_mailbox("stream router", sizes.router)
         self._registry = PodRegistry()
+        self._sweeping = trio.CancelScope()
         self._router = StreamRouter(parts.store, limits=_stream_limits(settings), counters=counters)
         self._coordinator = self._make_coordinator()
         self.ends = {name: _End() for name in ("router", "writer", "watcher", "coordinator")}
@@ -172,6 +174,7 @@ class _Wiring:
 
     async def stop(self) -> None:
         """Stop in the order of the module docstring."""
+        self._sweeping.cancel()
         self.engine.drain()
         with trio.move_on_after(self._settings.shutdown.grace_s):
             await self._coordinator.wait_idle()
@@ -186,10 +189,20 @@ class _Wiring:
     async def sweep_periodically(self) -> None:
         """Ask the writer now and then to delete what is older than the retention."""
         retention_s = self._settings.store.retention_s
-        while retention_s > 0:
-            before = self._parts.now() - timedelta(seconds=retention_s)
-            await self._writer_box.tx.send(SweepEnded(finished_before=before))
-            await trio.sleep(self._settings.store.sweep_every_s)
+        with self._sweeping:
+            while retention_s > 0:
+                before = self._parts.now() - timedelta(seconds=retention_s)
+                while await self._sweep(before) >= SWEEP_LIMIT:
+                    log.debug("sweeping_on", finished_before=before)
+                await trio.sleep(self._settings.store.sweep_every_s)
+
+    async def _sweep(self, before: datetime) -> int:
+        reply: Reply[int] = Reply()
+        await self._writer_box.tx.send(SweepEnded(finished_before=before, reply=reply))
+        try:
+            return await reply.wait()
+        except StoreUnavailableError:
+            return 0
 
     def _make_coordinator(self) -> Coordinator:
         parts = self._parts

@@ -21,7 +21,7 @@ from execd.bootstrap import open_local_engine
 from execd.core.codec import decode_event
 from execd.core.errors import NotFoundError
 from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
-from execd.core.parsing import parse_script
+from execd.core.parsing import digest_of, parse_script
 from execd.core.runtimes import Runtimes
 from execd.ports import Cancel, Engine, Interrupt, SendStdin, Submission
 from execd.settings import Settings, load_runtimes
@@ -112,6 +112,7 @@ class EmbeddedEngine:
             spec=request.spec,
             priority=request.priority,
             idempotency_key=idempotency_key,
+            request_sha256=None if idempotency_key is None else digest_of(request),
         )
         accepted = await self.port.submit(submission)
         return self._run(accepted.id, workspace=workspace, user=user)

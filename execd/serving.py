@@ -58,9 +58,12 @@ async def serve(settings: Settings, *, on_ready: Callable[[ServerInfo], Awaitabl
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_local_engine(settings) as engine:
-                await _serve_until_signal(engine, settings, signals, on_ready)
-                _start_watchdog(settings)
-                nursery.start_soon(_leave_at_second_signal, signals)
+
+                def on_stop() -> None:
+                    _start_watchdog(settings)
+                    nursery.start_soon(_leave_at_second_signal, signals)
+
+                await _serve_until_signal(engine, settings, signals, on_ready, on_stop)
             nursery.cancel_scope.cancel()
     return 0
 
@@ -70,6 +73,7 @@ async def _serve_until_signal(
     settings: Settings,
     signals: AsyncIterator[int],
     on_ready: Callable[[ServerInfo], Awaitable[None]] | None,
+    on_stop: Callable[[], None],
 ) -> None:
     app = make_app(engine, load_runtimes(settings), _http_config(settings), now=now_utc)
     stopping = trio.Event()
@@ -81,6 +85,7 @@ async def _serve_until_signal(
             await on_ready(info)
         number = await anext(aiter(signals))
         log.info("stopping", signal=signal.Signals(number).name)
+        on_stop()
         engine.drain()
         stopping.set()
 

@@ -57,7 +57,7 @@ class StreamSettings(_Section, frozen=True):
     hot_bytes_per_execution: int = 4 * MIB
     """Events kept in memory for viewers that are nearly level; older ones are read from the store."""
     hot_bytes_total: int = 64 * MIB
-    """All of them together; the oldest unwatched go first."""
+    """All of them together; those that ended first go first; what still runs is kept."""
     max_lag_bytes: int = 64 * MIB
     """A viewer further behind the live end than this is evicted with its last seq, and may resume at once."""
 
@@ -109,7 +109,8 @@ class SandboxSettings(_Section, frozen=True):
 
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
-    """From SIGTERM: how long running scripts may go on before they are cancelled."""
+    """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
+    again, as its spec says."""
     watchdog_s: float = 20.0
     """After the grace: when everything else hung, a thread ends the process."""
 

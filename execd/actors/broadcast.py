@@ -45,6 +45,10 @@ class BroadcastLog:
     def append(self, stored: StoredEvent) -> int:
         """Add the next event and wake who waits; give by how many bytes the log grew after trimming."""
         before = self.kept_bytes
+        if self._events and stored.seq != self.last_seq + 1:
+            # Something stored was never published (the writer died in between): only the store has the hole.
+            self._events.clear()
+            self.kept_bytes = 0
         self._events.append(StreamedEvent(seq=stored.seq, type=stored.type, body=stored.body))
         self.kept_bytes += len(stored.body)
         self.appended_bytes += len(stored.body)
@@ -144,10 +148,9 @@ class Cursor:
         return self.lag_bytes > self._max_lag_bytes
 
     def evict(self, reason: str) -> None:
-        """End this viewer's stream early; it is told at its next `receive`, or now if it waits there."""
+        """End this viewer's stream early; it is told at its next `receive`, or where it waits, at the log's next `wake`."""
         self._eviction = self._eviction or reason
         self.offer(None)
-        self._log.wake()
 
     async def receive(self) -> Sequence[StreamedEvent]:
         """See `ports.Subscription.receive`."""
@@ -197,12 +200,13 @@ class Cursor:
     async def _read_store_or_wait(self) -> Sequence[StreamedEvent]:
         """Three cases: behind the log, so the store has it; level with it, so wait; and nothing is known yet (the log is
         new), so the store is asked first, also whether the viewer has seen the end already."""
+        appended_bytes = self._log.appended_bytes
         if not self._log.reaches_back_to(self.last_seq):
             stored = await self._read_store(self.last_seq)
             if stored:
                 return stored
             self._is_over = await self._has_seen_the_end()
-            if self._log.after(self.last_seq) != []:
+            if self._log.appended_bytes != appended_bytes:
                 return ()
         if self._eviction is None and not self._is_over:
             await self._log.wait()

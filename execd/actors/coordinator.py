@@ -34,18 +34,20 @@ from execd.actors.messages import (
 from execd.core.admission import WaitingLine
 from execd.core.codec import number_fact
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
-from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Status
+from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Failure, Status
+from execd.core.machine import LOST_TEXTS
+from execd.core.result import bare_ending
 from execd.core.signals import Lost
 from execd.core.specs import encode_spec, graph_of
 from execd.core.state import State, fold, new_state
 from execd.mailbox import Mailbox, Reply
-from execd.ports import Cancel, Create, ExecutionRecord, Interrupt
+from execd.ports import Append, Cancel, Create, ExecutionRecord, Interrupt, Stored, WriteOutcome
 from execd.telemetry import Counters
 
 log = structlog.get_logger()
 
 MAX_SAGA_CRASHES = 3
-"""After these the defect is not in one execution: the coordinator crashes itself, and its own budget decides."""
+"""After these nobody can go on with this execution (its journal cannot be read, say): it is ended from its record alone."""
 
 RunSaga = Callable[[SagaHandle, Instruction | Lost | None], Awaitable[str]]
 """Runs one execution to its end and gives its final status; raises FencedError when another owner has it."""
@@ -148,8 +150,9 @@ class Coordinator:
                 await self._submit(message)
             case SendCommand():
                 self._command(message, inbox, nursery)
-            case SagaFinished(execution_id=execution_id, outcome=outcome):
-                self._finish(execution_id, outcome, inbox, nursery)
+            case SagaFinished(execution_id=execution_id, generation=generation, outcome=outcome):
+                if generation == self._generation:
+                    self._finish(execution_id, outcome, inbox, nursery)
             case _:
                 assert_never(message)
         self._start_next(inbox, nursery)
@@ -249,9 +252,12 @@ class Coordinator:
         outcome = "crashed"
         with structlog.contextvars.bound_contextvars(execution_id=execution_id):
             try:
-                if handle.crash_count:
-                    await self._reclaim(handle)
-                outcome = await self._run_saga(handle, first)
+                if handle.crash_count and not await self._reclaim(handle):
+                    outcome = "fenced"
+                elif handle.crash_count > MAX_SAGA_CRASHES:
+                    outcome = await self._end_unreadable(handle.record)
+                else:
+                    outcome = await self._run_saga(handle, first)
             except* FencedError as errors:
                 outcome = "fenced"
                 log.warning("execution_fenced", error=str(errors.exceptions[0]))
@@ -260,12 +266,37 @@ class Coordinator:
                 self._counters.add("execd_saga_crashes_total")
         if isinstance(first, Instruction):
             first.reply.fail(ConflictError("the execution has just ended"))
-        await to_coordinator.send(SagaFinished(execution_id=execution_id, outcome=outcome))
+        await to_coordinator.send(SagaFinished(execution_id=execution_id, generation=self._generation, outcome=outcome))
 
-    async def _reclaim(self, handle: SagaHandle) -> None:
-        """Before a fresh saga reads the journal: whatever its predecessor still had under way is stored or refused."""
-        for record in await self._ask_adoption(only=handle.record.id):
+    async def _reclaim(self, handle: SagaHandle) -> bool:
+        """Before a fresh saga reads the journal: whatever its predecessor still had under way is stored or refused.
+
+        Returns:
+            Whether there is anything to go on with; False when it was never stored or is final.
+        """
+        adopted = await self._ask_adoption(only=handle.record.id)
+        for record in adopted:
             handle.record = record
+        return bool(adopted)
+
+    async def _end_unreadable(self, record: ExecutionRecord) -> str:
+        """End an execution whose saga cannot live, without its state: the end is told honestly, and nobody else suffers."""
+        log.error("execution_given_up", crashes=MAX_SAGA_CRASHES)
+        now = self._now()
+        facts = [Fact(data=data, at=now) for data in bare_ending(LOST_TEXTS["internal_error"])]
+        events = tuple(number_fact(record.id, seq, fact) for seq, fact in enumerate(facts, start=record.head_seq + 1))
+        write = Append(
+            execution_id=record.id,
+            epoch=record.epoch,
+            after_seq=record.head_seq,
+            events=events,
+            status=Status.FAILED,
+            finished_at=now,
+            error=Failure(code="internal_error", message=LOST_TEXTS["internal_error"]),
+        )
+        reply: Reply[WriteOutcome] = Reply()
+        await self._to_writer.send(StoreWrite(write=write, reply=reply))
+        return str(Status.FAILED) if isinstance(await reply.wait(), Stored) else "fenced"
 
     def _finish(
         self,
@@ -278,8 +309,6 @@ class Coordinator:
         if outcome == "crashed":
             handle.crash_count += 1
             handle.state = None
-            if handle.crash_count > MAX_SAGA_CRASHES:
-                raise RuntimeError(f"the saga of {execution_id} crashed {handle.crash_count} times")
             self._start(handle, Lost(at=self._now(), code="internal_error"), inbox, nursery)
             return
         self._live.discard(execution_id)
@@ -301,6 +330,7 @@ class Coordinator:
         self._handles.clear()
         self._live.clear()
         self._line = self._new_line()
+        self._note_idle()
 
     def _new_line(self) -> WaitingLine[SagaHandle]:
         return WaitingLine(

@@ -46,8 +46,10 @@ class SendCommand:
 @dataclass(frozen=True, slots=True)
 class SagaFinished:
     execution_id: ExecutionId
+    generation: int
+    """Of the coordinator that started it; one that crashed and came back has adopted the execution anew since."""
     outcome: str
-    """The final status; `fenced` when another owner has it; `crashed` when the saga failed."""
+    """The final status; `fenced` when the store has it otherwise; `crashed` when the saga failed."""
 
 
 CoordinatorMessage = SubmitExecution | SendCommand | SagaFinished
@@ -88,6 +90,8 @@ class SweepEnded:
     """Delete what ended before then."""
 
     finished_before: datetime
+    reply: Reply[int]
+    """How many went; as many as one sweep may delete means that there may be more."""
 
 
 WriterMessage = StoreWrite | AdoptExecutions | SweepEnded

@@ -32,7 +32,3 @@ class PodRegistry:
             return False
         slot.put(observation)
         return True
-
-    @property
-    def watched_count(self) -> int:
-        return len(self._slots)

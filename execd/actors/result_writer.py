@@ -34,9 +34,9 @@ BATCH_LIMIT = 256
 """Writes in one commit; at 64 KiB of output each this is 16 MiB, what one transaction may hold in memory."""
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
+"""The store is asked again after 50 ms, doubling up to 2 s: a lock or a full disk is noticed soon after it is gone."""
 SWEEP_LIMIT = 100
 """Executions deleted at once: a sweep must not hold up the writes of those that run."""
-"""The store is asked again after 50 ms, doubling up to 2 s: a lock or a full disk is noticed soon after it is gone."""
 
 
 async def run_result_writer(
@@ -71,11 +71,12 @@ async def _do_chore(message: WriterMessage, *, store: Store, counters: Counters)
         case AdoptExecutions(owner=owner, only=only, reply=reply):
             adopted = await _until_available(lambda: store.adopt(owner, only=only), counters=counters)
             reply.answer(adopted)
-        case SweepEnded(finished_before=before):
+        case SweepEnded(finished_before=before, reply=answer):
             swept = await _until_available(
                 lambda: store.sweep(finished_before=before, limit=SWEEP_LIMIT), counters=counters
             )
             counters.add("execd_executions_swept_total", swept)
+            answer.answer(swept)
         case StoreWrite():
             pass
 
@@ -115,5 +116,4 @@ async def _until_available(ask: Callable[[], Awaitable[T]], *, counters: Counter
 def _fail_unanswered(batch: Sequence[WriterMessage]) -> None:
     """On a crash or a cancel, those who wait must learn that the fate of their write is unknown."""
     for message in batch:
-        if not isinstance(message, SweepEnded):
-            message.reply.fail(StoreUnavailableError("the result writer stopped before the store answered"))
+        message.reply.fail(StoreUnavailableError("the result writer stopped before the store answered"))

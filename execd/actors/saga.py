@@ -11,7 +11,7 @@ before it is stored: no side effect begins before the event that announces it. O
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,9 +22,9 @@ from execd.actors.handles import SagaHandle
 from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
-from execd.actors.step_runner import StepRunner
-from execd.core.codec import decode_event, to_fact
-from execd.core.errors import ConflictError, ExecdError
+from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
+from execd.core.codec import StoredEvent, decode_event, to_fact
+from execd.core.errors import ConflictError, ExecdError, OverloadedError, StoreUnavailableError
 from execd.core.events import ExecutionId, NodeId, StopMode, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
@@ -68,6 +68,8 @@ INBOX_CAPACITY = 8
 
 JOURNAL_PAGE_BYTES = 1024 * 1024
 """What recovery reads of a journal at once."""
+READ_RETRY_S = 0.5
+"""Between two attempts to read a journal."""
 JUST_ENDED = "the execution has just ended"
 
 Now = Callable[[], datetime]
@@ -132,6 +134,8 @@ class Saga:
             finally:
                 nursery.cancel_scope.cancel()
                 self._refuse_late_instructions()
+                with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+                    await self._close_prepared()
         return str(self._state.status)
 
     async def _hear_first(self, first: Instruction | Lost | None, nursery: trio.Nursery) -> None:
@@ -167,8 +171,12 @@ class Saga:
             return
         try:
             await self._obey(message.command, nursery)
-        except ExecdError as error:
+        except (ConflictError, OverloadedError) as error:
             message.reply.fail(error)
+        except ExecdError as error:
+            # Not an answer but the saga's own end: its state is ahead of the store by what was refused.
+            message.reply.fail(error)
+            raise
         else:
             message.reply.answer(value=True)
 
@@ -274,6 +282,12 @@ class Saga:
         await trio.sleep(max(0.0, (retry_at - self._tools.now()).total_seconds()))
         await self._tx.send(RetryDue(at=self._tools.now(), node=node))
 
+    async def _close_prepared(self) -> None:
+        """A place that was chosen and never used, because the way out came first, is given back too."""
+        while self._prepared:
+            _, pod = self._prepared.popitem()
+            await pod.close()
+
     def _refuse_late_instructions(self) -> None:
         """Whoever asked in the last instant learns that it is over; the coordinator sees to its own channel."""
         while True:
@@ -335,6 +349,16 @@ async def run_saga(
 async def _read_state(record: ExecutionRecord, store: Store) -> State:
     """Fold the journal: the same function that made the state makes it again."""
     state = new_state(graph_of(decode_spec(record.spec), name=record.name))
-    while page := await store.read_events(record.id, after_seq=state.head_seq, limit_bytes=JOURNAL_PAGE_BYTES):
+    while page := await _read_page(record.id, state.head_seq, store):
         state = fold(state, (to_fact(decode_event(event.body)) for event in page))
     return state
+
+
+async def _read_page(execution_id: ExecutionId, after_seq: int, store: Store) -> Sequence[StoredEvent]:
+    """A store that is away is asked again, as the writer does: recovery only takes longer, and no saga is blamed."""
+    while True:
+        try:
+            return await store.read_events(execution_id, after_seq=after_seq, limit_bytes=JOURNAL_PAGE_BYTES)
+        except StoreUnavailableError as error:
+            log.warning("store_unavailable", error=error.message, retry_in_s=READ_RETRY_S)
+        await trio.sleep(READ_RETRY_S)

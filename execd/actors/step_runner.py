@@ -22,7 +22,7 @@ from execd.core.outcome import PodState, classify
 from execd.core.signals import NodeExited, OutputArrived, OutputDropped, PodProgressed, Signal
 from execd.core.text import OutputDecoder
 from execd.mailbox import Slot
-from execd.ports import Chunk, Dropped, Exited, Pod, PodObservation, Started
+from execd.ports import Chunk, Dropped, Exited, Frame, Pod, PodObservation, Started
 
 log = structlog.get_logger()
 
@@ -56,6 +56,8 @@ class StepRunner:
         self._registry = registry
         self._now = now
         self._decoders = {stream: OutputDecoder(stream) for stream in Stream}
+        self._receiving = trio.CancelScope()
+        self._gone: PodState | None = None
 
     async def run(self) -> None:
         """Run the pod to its end and report it.
@@ -72,27 +74,22 @@ class StepRunner:
                     await self.pod.close()
 
     async def _follow(self, observed: Slot[PodObservation]) -> Exited:
-        """Pass frames on until the last; a pod that is gone without one has `LAST_WORDS_S` left."""
-        exited: Exited | None = None
-        gone = PodState()
+        """Pass frames on until the last; a pod that was seen gone and says nothing for `LAST_WORDS_S` has none."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, observed)
+            exited = await self._receive_all()
+            nursery.cancel_scope.cancel()
+        return exited
 
-        async def give_up_when_gone() -> None:
-            nonlocal gone
-            while (observation := await observed.take()).phase != "gone":
-                log.debug("pod_observed", pod=observation.pod, phase=observation.phase)
-            gone = observation.state
-            scope.deadline = trio.current_time() + LAST_WORDS_S
-
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(give_up_when_gone)
-                exited = await self._receive_all()
-                nursery.cancel_scope.cancel()
-        return exited or Exited(record=None, pod=gone)
+    async def _watch(self, observed: Slot[PodObservation]) -> None:
+        while (observation := await observed.take()).phase != "gone":
+            log.debug("pod_observed", pod=observation.pod, phase=observation.phase)
+        self._gone = observation.state
+        self._receiving.deadline = trio.current_time() + LAST_WORDS_S
 
     async def _receive_all(self) -> Exited:
         while True:
-            match await self.pod.receive():
+            match await self._receive():
                 case Exited() as exited:
                     return exited
                 case Started():
@@ -103,6 +100,14 @@ class StepRunner:
                     await self._send_dropped(stream, dropped_bytes)
                 case frame:
                     assert_never(frame)
+
+    async def _receive(self) -> Frame:
+        """Wait for a frame. Only this waits for the pod: a saga that is slow because the store is must not cost a word."""
+        with trio.CancelScope() as self._receiving:
+            if self._gone is not None:
+                self._receiving.deadline = trio.current_time() + LAST_WORDS_S
+            return await self.pod.receive()
+        return Exited(record=None, pod=self._gone or PodState())
 
     async def _report_end(self, exited: Exited) -> None:
         for decoder in self._decoders.values():

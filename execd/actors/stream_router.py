@@ -187,5 +187,6 @@ class StreamRouter:
 
     def _evict_all(self, reason: str) -> None:
         for channel in self._logs.values():
-            for cursor in list(channel.cursors):
+            for cursor in channel.cursors:
                 cursor.evict(reason)
+            channel.wake()

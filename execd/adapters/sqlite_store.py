@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 import trio
 
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, to_milliseconds, to_record, to_token
@@ -28,9 +29,11 @@ from execd.adapters.threads import DedicatedThread
 from execd.core.codec import StoredEvent
 from execd.core.errors import InvalidRequestError, StoreLockedError, StoreUnavailableError
 from execd.core.events import ExecutionId, WorkspaceId
-from execd.ports import Append, ExecutionFilter, ExecutionPage, ExecutionRecord, Token, Write, WriteOutcome
+from execd.ports import Append, ExecutionFilter, ExecutionPage, ExecutionRecord, Fenced, Token, Write, WriteOutcome
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 READERS = 4
 """Reading connections: more than the cores of a small machine do not read faster."""
@@ -169,13 +172,23 @@ class SqliteStore:
             connection.close()
 
     def _commit(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        """Write a batch, or, where something in it can never be stored, each write alone, so that only that one is refused."""
+        try:
+            return self._commit_together(batch)
+        except (sqlite3.Error, ValueError, OverflowError, TypeError) as error:
+            if len(batch) == 1:
+                log.error("write_refused", error=repr(error))
+                return [Fenced(why=f"it cannot be stored: {type(error).__name__}")]
+        return [outcome for write in batch for outcome in self._commit([write])]
+
+    def _commit_together(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         has_terminal = any(isinstance(write, Append) and write.is_terminal for write in batch)
         with self._transaction(is_power_safe=has_terminal) as connection:
             return [apply_write(connection, write) for write in batch]
 
     @contextmanager
     def _transaction(self, *, is_power_safe: bool) -> Iterator[sqlite3.Connection]:
-        """Commit on the way out, or roll back and map what SQLite said."""
+        """Commit on the way out, or roll back. What may pass (a lock, a full disk) becomes StoreUnavailableError."""
         connection = self._writer
         level = "FULL" if is_power_safe or self._is_power_safe else "NORMAL"
         try:
@@ -183,7 +196,7 @@ class SqliteStore:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise StoreUnavailableError(f"SQLite: {error}") from error
         finally:
             if connection.in_transaction:

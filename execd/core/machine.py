@@ -242,7 +242,11 @@ def _lost(draft: _Draft, signal: Lost) -> None:
     for node in sorted(draft.state.running):
         _end_attempt(draft, node, outcome)
     for node, run in draft.state.runs.items():
-        if run.phase is NodePhase.RETRYING and run.retry_at is not None and node not in _scheduled(draft):
+        if run.phase is not NodePhase.RETRYING or run.retry_at is None or node in _scheduled(draft):
+            continue
+        if is_defect:
+            draft.tell(NodeFailed(duration_ms=0, error=failure), node=node)
+        else:
             draft.order(ScheduleRetry(node=node, retry_at=run.retry_at))
     _advance(draft)
 

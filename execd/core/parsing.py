@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -253,3 +254,8 @@ def _bounded(limits: Limits, caps: Limits) -> Limits:
     """Defaults above the caps are the caps: whoever set a cap meant it."""
     bounds = msgspec.structs.asdict(caps)
     return Limits(**{name: min(value, bounds[name]) for name, value in msgspec.structs.asdict(limits).items()})
+
+
+def digest_of(request: ScriptRequest, *, salt: str = "") -> str:
+    """Give what tells a repeated request from a key used twice; spaces and the order of fields do not count."""
+    return hashlib.sha256(salt.encode() + msgspec.json.encode(request, order="deterministic")).hexdigest()

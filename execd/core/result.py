@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from execd.core.capture import Capture
-from execd.core.events import NodeId, NodeResult, ResultStored, Stream
+from execd.core.events import (
+    EventData,
+    ExecutionFailed,
+    Failure,
+    NodeId,
+    NodeResult,
+    ResultStored,
+    Status,
+    Stream,
+    Usage,
+)
 from execd.core.state import NodePhase, NodeRun, State, usage_of
 
 
@@ -46,3 +56,23 @@ def _capture(state: State, main: tuple[NodeId, NodeRun] | None, stream: Stream) 
 def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
     status = "not_run" if run.phase is NodePhase.SKIPPED else str(run.phase)
     return NodeResult(id=node, status=status, attempts=run.attempt, duration_ms=run.duration_ms, error=run.error)
+
+
+def bare_ending(message: str) -> tuple[EventData, ...]:
+    """Give the last two events of an execution of which only the record can be read: failed, and nothing else is known."""
+    failure = Failure(code="internal_error", message=message, details={"group": "platform"})
+    result = ResultStored(
+        status=Status.FAILED,
+        exit_code=None,
+        signal=None,
+        error=failure,
+        stdout=None,
+        stderr=None,
+        stdout_base64=None,
+        stderr_base64=None,
+        streams={},
+        outputs={},
+        nodes=(),
+        usage=Usage(),
+    )
+    return ExecutionFailed(status=Status.FAILED, duration_ms=0, error=failure), result

@@ -8,20 +8,12 @@ the order the URL names them, so the URL and one id resume all of them exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from execd.core.errors import FieldFault, InvalidRequestError
 
 QUERY_NAMES = ("after", "last_event_id", "lastEventId")
 MAX_SEQ_DIGITS = 15
 """Below 2**53, so that every JSON reader can hold it."""
-
-
-class HasHead(Protocol):
-    """What is known of a journal's end."""
-
-    @property
-    def head_seq(self) -> int: ...
 
 
 def find_cursor(header: str | None, query: Sequence[tuple[str, str | None]]) -> tuple[str, str] | None:

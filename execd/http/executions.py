@@ -10,7 +10,7 @@ from quart import Quart, Response, request
 from execd.core.codec import StoredEvent
 from execd.core.errors import NotFoundError
 from execd.core.events import RESULT_STORED, ExecutionId
-from execd.core.parsing import ScriptRequest
+from execd.core.parsing import ScriptRequest, digest_of
 from execd.core.specs import SCRIPT_NODE, decode_spec
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
@@ -23,7 +23,6 @@ from execd.http.schemas import (
     ExecutionListView,
     SubmittedView,
     detail_of,
-    digest_of,
     events_view,
     links_of,
     parse_empty,

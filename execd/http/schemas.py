@@ -5,7 +5,6 @@ Parse, do not validate: after this module nobody checks a request's fields again
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,11 +118,6 @@ def _check_kind(body: Mapping[str, object]) -> tuple[FieldFault, ...]:
         fault = FieldFault(path="kind", message=f"{kind[:64]!r} {words}", accepted=accepted)
         raise UnsupportedKindError(f"kind {kind[:64]!r} {words}; accepted: {accepted}", faults=(fault,))
     return (FieldFault(path="kind", message="is missing", accepted=accepted),) if kind is None else ()
-
-
-def digest_of(request: ScriptRequest, *, salt: str = "") -> str:
-    """Give what tells a repeated request from a key used twice; spaces and the order of fields do not count."""
-    return hashlib.sha256(salt.encode() + msgspec.json.encode(request, order="deterministic")).hexdigest()
 
 
 def parse_idempotency_key(header: str | None) -> str | None:
