@@ -20,7 +20,7 @@ import trio
 
 from execd.bootstrap import now_utc, open_local_engine
 from execd.core.events import WorkspaceId
-from execd.http.access import Role, hash_secret, issue_token
+from execd.http.access import OWNER_PREFIX, Role, hash_secret, issue_token
 from execd.http.app import make_app
 from execd.http.config import HttpConfig
 from execd.http.server import serve_http
@@ -112,7 +112,7 @@ async def _owner_token(engine: Engine, path: Path) -> str:
     if kept and await engine.tokens.find_token(hash_secret(kept)) is not None:
         return kept
     issued = await issue_token(
-        engine.tokens, workspace=DEFAULT_WORKSPACE, user=OWNER, role=Role.ADMIN, now=now_utc(), id_prefix="owner-"
+        engine.tokens, workspace=DEFAULT_WORKSPACE, user=OWNER, role=Role.ADMIN, now=now_utc(), id_prefix=OWNER_PREFIX
     )
     _write_secret(path, issued.secret)
     return issued.secret

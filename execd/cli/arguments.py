@@ -5,6 +5,7 @@ Every function raises `InvalidRequestError` with what was typed and what would b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -54,9 +55,12 @@ def _parse_limit(name: str, text: str) -> object:
         return _parse_bytes(name, text)
     wanted: type[int] | type[float] = float if name.endswith("_s") else int
     try:
-        return msgspec.convert(text, wanted, strict=False)
+        number = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError:
         raise _fault(f"limits.{name}", f"`{text}` is not a number", "a number") from None
+    if not math.isfinite(number):
+        raise _fault(f"limits.{name}", f"`{text}` is not a number of anything", "a finite number")
+    return number
 
 
 def _parse_bytes(name: str, text: str) -> int:

@@ -78,7 +78,7 @@ async def _make_request(backend: Backend, options: dict[str, Any], script: str, 
 
     limits = parse_limits(options["limits"])
     if options["timeout"] is not None:
-        limits["wall_s"] = options["timeout"]
+        limits |= parse_limits([f"wall_s={options['timeout']}"])
     file_name = "" if options["file"] == "-" else Path(options["file"]).name
     runtimes = [] if options["lang"] else await backend.runtimes()
     return RunRequest(

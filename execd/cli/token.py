@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.core.codec import encode_json
+from execd.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -54,6 +56,8 @@ async def _create(options: dict[str, Any], backend: Backend) -> int:
     from execd.cli.backend import TokenRequest
 
     days = options["days"]
+    if days is not None and not math.isfinite(days):
+        raise InvalidRequestError("--days is no finite number; accepted: like 30 or 0.5")
     request = TokenRequest(
         user=options["user"],
         role=options["role"],

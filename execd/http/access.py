@@ -30,6 +30,8 @@ SESSION_LIFE = timedelta(days=7)
 MAX_SESSIONS = 1000
 """Of one workspace; the oldest go first."""
 SESSION_PREFIX = "session-"
+OWNER_PREFIX = "owner-"
+"""Of the token that a server makes for whoever started it; nobody else can make one with such an id."""
 MAX_CREDENTIAL_CHARS = 512
 """Longer ones are none of ours and are not worth hashing."""
 
@@ -59,6 +61,8 @@ class Identity:
     token_sha256: str
     """Of the token this rests on, for cookies made from it."""
     expires_at: datetime | None
+    is_owner: bool = False
+    """Whether this is whoever owns the data directory: the one who may make tokens of any workspace."""
     is_ambient: bool = False
     """Whether the browser sent the credential by itself (a cookie), which pages of other origins can make it do."""
 
@@ -212,5 +216,6 @@ def _identity_of(token: Token, *, is_ambient: bool = False) -> Identity:
         role=Role[token.role.upper()],
         token_sha256=token.sha256,
         expires_at=token.expires_at,
+        is_owner=token.id.startswith(OWNER_PREFIX),
         is_ambient=is_ambient,
     )

@@ -223,7 +223,10 @@ class Protocol(H11Protocol):
         """Refuse here what would meet the application's answer half-way, or be decoded where nobody catches it."""
         is_garbled = any(name in _ASCII_HEADERS and not value.isascii() for name, value in request.headers)
         is_upgrade = any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
-        if is_garbled or (is_upgrade and self.connection.trailing_data[0]):
+        names = {name for name, _ in request.headers}
+        # RFC 9112, section 6.1: both at once is how requests are smuggled past a proxy.
+        is_doubled = b"transfer-encoding" in names and b"content-length" in names
+        if is_garbled or is_doubled or (is_upgrade and self.connection.trailing_data[0]):
             await self._send_error_response(400)
             await self.send(Closed())
             return

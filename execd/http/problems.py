@@ -101,7 +101,7 @@ async def answer_execd_error(error: ExecdError) -> Response:
     """The handler of every error a caller can act on."""
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
         log.error("request_failed", path=asked().path, code=error.code, exc_info=error)
-    return problem_response(error)
+    return _close_if_unread(problem_response(error))
 
 
 async def answer_framework_error(error: HTTPException) -> Response:
@@ -118,7 +118,14 @@ async def answer_framework_error(error: HTTPException) -> Response:
         refused.faults = (
             FieldFault(path="", message=f"the method {asked().method} is not known here", accepted=allowed),
         )
-    return problem_response(refused, headers=headers)
+    return _close_if_unread(problem_response(refused, headers=headers))
+
+
+def _close_if_unread(response: Response) -> Response:
+    """Say that the connection ends with an answer to a body that was not read to its end: a client must not reuse it."""
+    if response.status_code in {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT}:
+        response.headers["Connection"] = "close"
+    return response
 
 
 _FRAMEWORK_PROBLEMS: Mapping[int, tuple[str, str]] = {

@@ -9,6 +9,7 @@ from quart import Quart, Response, request
 
 from execd.core.codec import format_time
 from execd.core.errors import ForbiddenError, NotFoundError
+from execd.core.events import WorkspaceId
 from execd.core.fields import Faults, Fields, Range
 from execd.core.runtimes import effective_limits
 from execd.core.specs import Limits
@@ -82,7 +83,7 @@ class RuntimesView(msgspec.Struct, frozen=True):
 class _TokenRequest(msgspec.Struct, frozen=True):
     user: str
     role: Role
-    workspace: str | None
+    workspace: WorkspaceId
     expires_in_s: float | None
 
 
@@ -108,7 +109,7 @@ class TokenRoutes:
         now = self._front.now()
         issued = await issue_token(
             self._front.engine.tokens,
-            workspace=identity.workspace,
+            workspace=asked.workspace,
             user=asked.user,
             role=asked.role,
             now=now,
@@ -194,9 +195,12 @@ def _parse_token(body: object, identity: Identity) -> _TokenRequest:
     has_end = fields.has("expires_in_s")
     life_s = fields.number("expires_in_s", Range(1.0, MAX_LIFE_S, unit="seconds"), default=MAX_LIFE_S)
     faults.raise_if_any()
-    if workspace not in {None, identity.workspace}:
-        raise ForbiddenError("a token of another workspace is made on the machine itself, with `execd token create`")
-    return _TokenRequest(user or identity.user, Role[role.upper()], workspace, life_s if has_end else None)
+    if workspace not in {None, identity.workspace} and not identity.is_owner:
+        raise ForbiddenError(
+            "tokens of other workspaces are made by the owner of the server, with the token of its data directory"
+        )
+    made_for = WorkspaceId(workspace or identity.workspace)
+    return _TokenRequest(user or identity.user, Role[role.upper()], made_for, life_s if has_end else None)
 
 
 def _is_listed(token: Token) -> bool:

@@ -180,3 +180,24 @@ def test_help_imports_nothing_heavy(shell: Shell) -> None:
     program = f"import sys, execd.__main__\nsys.exit(len({heavy} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=LIMIT_S).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "SCRIPT", "--timeout", "nan"),
+        ("run", "SCRIPT", "--timeout", "inf"),
+        ("run", "SCRIPT", "--limit", "cpu_s=nan"),
+        ("token", "create", "--days", "nan"),
+        ("ls", "--url", "http://[::1"),
+        ("ls", "--url", "http://a:b"),
+    ],
+)
+def test_odd_arguments_are_refused_in_words(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A typo is answered with what would be accepted, never with a trace."""
+    script = shell.write("one.py", "print(1)")
+
+    refused = shell.call(*(script if word == "SCRIPT" else word for word in arguments))
+
+    assert refused.returncode == 2
+    assert b"Traceback" not in refused.stderr

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from execd.http.access import hash_secret
+from execd.core.events import WorkspaceId
+from execd.http.access import Role, hash_secret, issue_token
 from tests.http.asgi import Answer, call
 from tests.http.doors import Door, make_door
 from tests.http.fake_engine import EPOCH
@@ -367,3 +368,18 @@ async def test_metrics_are_open_on_this_machine_only(peer: str, headers: dict[st
 
     assert answer.status == status
     assert status != 200 or b"execd_events_published_total 7.0" in answer.body
+
+
+async def test_the_owner_makes_tokens_of_any_workspace_and_nobody_else_does(autojump_clock: MockClock) -> None:
+    """Whoever holds the data directory starts every workspace; an admin of one reaches no other."""
+    door = await make_door()
+    owner = await issue_token(
+        door.engine.tokens, workspace=WorkspaceId("w"), user="owner", role=Role.ADMIN, now=EPOCH, id_prefix="owner-"
+    )
+    body = b'{"workspace": "elsewhere", "role": "viewer"}'
+
+    made = await door.ask("POST", "/api/v1/tokens", body=body, authorization=f"Bearer {owner.secret}")
+    refused = await door.ask("POST", "/api/v1/tokens", role="admin", body=body)
+
+    assert (made.status, made.json()["workspace"]) == (201, "elsewhere")
+    assert refused.status == 403

@@ -317,3 +317,29 @@ async def test_a_draining_server_is_not_ready() -> None:
 
         assert (ready.status, ready.json()["parts"]["http"]) == (503, "draining")
         assert stream.status == 200
+
+
+async def test_a_body_that_is_too_large_ends_the_connection_and_says_so() -> None:
+    """What was not read cannot be skipped, and a client that does not know would send its next request into the void."""
+    async with open_server() as served, served.client("runner") as client:
+        refused = await client.post(
+            "/api/v1/executions", content=b"x" * (served.door.app.front.config.body_limit_bytes + 1)
+        )
+        listed = await client.get("/api/v1/executions")
+
+    assert (refused.status_code, refused.headers["connection"]) == (413, "close")
+    assert listed.status_code == 200
+
+
+async def test_a_request_with_two_lengths_is_refused() -> None:
+    """RFC 9112, section 6.1: a proxy may believe the one and this server the other, and see two requests where it saw one."""
+    async with open_server() as served:
+        stream = await served.connect()
+        head = served.request_bytes(
+            "/api/v1/executions", method="POST", extra="Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+        )
+        await stream.send_all(head + b"0\r\n\r\n" + served.request_bytes("/healthz"))
+        answer = await read_all(stream)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
