@@ -64,6 +64,12 @@ class BroadcastLog:
         self.wake()
         return freed
 
+    def evict(self, cursors: Sequence[Cursor], reason: str) -> None:
+        """End some viewers' streams early, and wake each once."""
+        for cursor in cursors:
+            cursor.mark_evicted(reason)
+        self.wake()
+
     def wake(self) -> None:
         """Hand what is new to the cursors that relay, and let every waiting one look again."""
         offers: dict[int, list[StreamedEvent] | None] = {}
@@ -147,8 +153,8 @@ class Cursor:
     def is_too_slow(self) -> bool:
         return self.lag_bytes > self._max_lag_bytes
 
-    def evict(self, reason: str) -> None:
-        """End this viewer's stream early; it is told at its next `receive`, or where it waits, at the log's next `wake`."""
+    def mark_evicted(self, reason: str) -> None:
+        """End this viewer's stream early; it is told at its next `receive`. One that waits must be woken (`BroadcastLog.evict`)."""
         self._eviction = self._eviction or reason
         self.offer(None)
 

@@ -108,10 +108,13 @@ class StreamRouter:
 
     def _evict_slow(self, channel: BroadcastLog) -> None:
         """Looked at before new events are added: a viewer that was level is not slow because many came at once."""
-        for cursor in [cursor for cursor in channel.cursors if cursor.is_too_slow]:
-            cursor.evict("slow")
-            self._counters.add("execd_viewers_evicted_total")
-            log.info("viewer_evicted", execution_id=channel.execution_id, last_seq=cursor.last_seq)
+        slow = [cursor for cursor in channel.cursors if cursor.is_too_slow]
+        if not slow:
+            return
+        channel.evict(slow, "slow")
+        self._counters.add("execd_viewers_evicted_total", len(slow))
+        last_seqs = [cursor.last_seq for cursor in slow]
+        log.info("viewers_evicted", execution_id=channel.execution_id, last_seqs=last_seqs[:10], viewers=len(slow))
 
     def _settle(self, channel: BroadcastLog) -> None:
         channel.wake()
@@ -142,7 +145,7 @@ class StreamRouter:
         channel.cursors.add(cursor)
         self._viewers[message.workspace] += 1
         if self._is_draining:
-            cursor.evict("draining")
+            cursor.mark_evicted("draining")
         message.reply.answer(cursor)
 
     def _release(self, cursor: Cursor) -> None:
@@ -187,6 +190,4 @@ class StreamRouter:
 
     def _evict_all(self, reason: str) -> None:
         for channel in self._logs.values():
-            for cursor in channel.cursors:
-                cursor.evict(reason)
-            channel.wake()
+            channel.evict(list(channel.cursors), reason)

@@ -108,7 +108,7 @@ class FakeEngine:
         self.open_cursors.add(cursor)
         log.cursors.add(cursor)
         if self.is_draining:
-            cursor.evict("draining")
+            cursor.mark_evicted("draining")
         try:
             yield cursor
         finally:
@@ -127,8 +127,8 @@ class FakeEngine:
 
     def evict_all(self, reason: str) -> None:
         """End every stream early."""
-        for cursor in list(self.open_cursors):
-            cursor.evict(reason)
+        for log in self._logs.values():
+            log.evict([cursor for cursor in self.open_cursors if cursor.execution_id == log.execution_id], reason)
 
     # --- what a test writes
 
