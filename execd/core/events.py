@@ -2,7 +2,7 @@
 
 An `Event` is the envelope a viewer sees; its `data` is one of the records below and `type` is that record's tag.
 Events are msgspec structs, not dataclasses: they are encoded once for the store and every viewer, decoded on recovery,
-and described in OpenAPI, and msgspec does all three from the one declaration at a tenth of the cost.
+and described in OpenAPI, and msgspec does all three from the one declaration.
 
 Never: a clock, an id generator or a default that depends on either. Time comes in from outside.
 """
