@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run serve test check format bench planted-bugs lock clean diagram
+.PHONY: run serve test check format bench stalled simulate chaos planted-bugs lock clean diagram
 
 run: $(READY) ## Start execd on its embedded default, run the main job, keep serving.
 	$(BIN)/execd serve --run examples/hello.py
@@ -32,6 +32,18 @@ format: $(READY)
 bench: $(READY) ## Ratios against real peers, in one run; writes docs/benchmarks.md.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m bench
+
+stalled: $(READY) ## A thousand viewers that never read beside fifty good ones; writes docs/stalled.md.
+	$(BIN)/python -m bench.stalled
+
+SEEDS ?= 10000
+simulate: $(READY) ## The whole engine in memory on a virtual clock, in SEEDS seeded worlds that try to break it.
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+N ?= 200
+chaos: $(READY) ## The real server, killed N times under load, then the other troubles; writes docs/chaos.md.
+	scripts/system-packages bubblewrap faketime
+	$(BIN)/python -m chaos --kills $(N)
 
 planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch each.
 	$(BIN)/python scripts/planted_bugs.py

@@ -2,7 +2,8 @@
 
 Start: store, runner, then the actors from the highest rank down. Stop (style: refuse, release, finish, drain, flush):
 no new work and every stream ended; what runs has the grace; sagas are cancelled and their pods removed; the writer
-stores what it was handed, then the router ends. All of it is bounded; the server process has a watchdog on top.
+stores what it was handed and lets go of the lease, so that another instance goes on at once; then the router ends. All of
+it is bounded; the server process has a watchdog on top.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 
 from execd.actors.coordinator import Coordinator, Limits
 from execd.actors.engine import Levers, LocalEngine
+from execd.actors.lease_keeper import LeaseKeeper
 from execd.actors.messages import CoordinatorMessage, RouterMessage, SweepEnded, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.pod_watcher import run_pod_watcher
@@ -138,6 +140,9 @@ class _Wiring:
         self._registry = PodRegistry()
         self._sweeping = trio.CancelScope()
         self._router = StreamRouter(parts.store, limits=_stream_limits(settings), counters=counters)
+        self._lease = LeaseKeeper(
+            lease_s=settings.store.lease_s, find=parts.store.find_execution, to_writer=self._writer_box.tx
+        )
         self._coordinator = self._make_coordinator()
         self.ends = {name: _End() for name in ("router", "writer", "watcher", "coordinator")}
         self.engine = LocalEngine(
@@ -181,9 +186,12 @@ class _Wiring:
         self.ends["coordinator"].scope.cancel()
         self.ends["watcher"].scope.cancel()
         await self.ends["coordinator"].is_over.wait()
-        self._writer_box.tx.close()
         with trio.move_on_after(FLUSH_DEADLINE_S):
+            if not self.ends["writer"].is_over.is_set():
+                await self._lease.release()
+            self._writer_box.tx.close()
             await self.ends["writer"].is_over.wait()
+        self._writer_box.tx.close()
         self._router_box.tx.close()
 
     async def sweep_periodically(self) -> None:
@@ -216,6 +224,7 @@ class _Wiring:
                 max_queued=self._settings.queue.max_queued,
                 max_queued_per_workspace=self._settings.queue.max_queued_per_workspace,
             ),
+            lease=self._lease,
             run_saga=partial(run_saga, tools=tools, store=parts.store, to_writer=self._writer_box.tx),
             to_writer=self._writer_box.tx,
             now=parts.now,

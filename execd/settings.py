@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -76,6 +76,23 @@ class StoreSettings(_Section, frozen=True):
     retention_s: float = 30 * 24 * 3600.0
     """How long ended executions are kept; 0 means for ever."""
     sweep_every_s: float = 3600.0
+    lease_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
+    """How long an instance from which nothing is heard still counts as alive; it is renewed every third of that. When it is
+    over, other instances on the same store take over what it had. Much shorter, and a slow store looks like a death; longer,
+    and what a dead instance ran waits longer. With SQLite, one process per file, nobody waits for it."""
+
+
+class Caps(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`Limits` with defaults of its own, so that whoever sets one cap leaves the others as they are."""
+
+    wall_s: float = 3600.0
+    cpu_s: float = 3600.0
+    memory_bytes: int = 4096 * MIB
+    processes: int = 512
+    open_files: int = 4096
+    output_bytes: int = 256 * MIB
+    file_bytes: int = 1024 * MIB
+    network: bool = False
 
 
 class SandboxSettings(_Section, frozen=True):
@@ -94,16 +111,7 @@ class SandboxSettings(_Section, frozen=True):
     """None: the one that comes with execd."""
     defaults: Limits = Limits()
     """Limits of a run that asks for none."""
-    caps: Limits = Limits(
-        wall_s=3600.0,
-        cpu_s=3600.0,
-        memory_bytes=4096 * MIB,
-        processes=512,
-        open_files=4096,
-        output_bytes=256 * MIB,
-        file_bytes=1024 * MIB,
-        network=False,
-    )
+    caps: Caps = Caps()
     """The most a run may ask for; asking for more is a 400 that names both. `network = true` allows asking for it."""
 
 

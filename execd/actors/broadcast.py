@@ -28,7 +28,8 @@ class BroadcastLog:
 
     def __init__(self, execution_id: ExecutionId, *, limit_bytes: int) -> None:
         self.execution_id = execution_id
-        self.cursors: set[Cursor] = set()
+        self.cursors: dict[Cursor, None] = {}
+        """In the order they came; a set would have none that reruns the same."""
         self.kept_bytes = 0
         self.appended_bytes = 0
         """All that ever went through, to measure how far behind a viewer is."""
@@ -58,9 +59,11 @@ class BroadcastLog:
         return self.kept_bytes - before
 
     def clear(self) -> int:
-        """Forget every event and give how many bytes that freed; cursors read on in the store."""
+        """Forget every event and give how many bytes that freed; cursors read on in the store, also those that relay."""
         freed, self.kept_bytes = self.kept_bytes, 0
         self._events.clear()
+        for cursor in list(self.cursors):
+            cursor.offer(None)
         self.wake()
         return freed
 

@@ -1,11 +1,13 @@
 """The coordinator: admits executions, gives them slots, starts their sagas and passes commands on.
 
 Owns: the waiting line, and a handle on every live saga.
-Receives: `SubmitExecution` and `SendCommand` from the edges, `SagaFinished` from sagas. Sends: writes to the result
-writer; to sagas only what cannot block.
+Receives: `SubmitExecution` and `SendCommand` from the edges, `SagaFinished` from sagas, `ExecutionsAdopted` and
+`ExecutionsLost` from the lease keeper. Sends: writes to the result writer; to sagas only what cannot block.
 
 Crash policy: a saga that crashes is that execution's failure and nobody else's: a fresh saga reads the journal and ends
-it as `internal_error`. When this actor starts, it adopts every unfinished execution and goes on from the journals.
+it as `internal_error`. When this actor starts, it adopts every unfinished execution that no living instance has, its own
+former ones included, and goes on from the journals; so it does later, when another's lease lapses. Whoever asked with the
+message in hand is told at once.
 """
 
 from __future__ import annotations
@@ -13,17 +15,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 import msgspec
 import structlog
 import trio
 
+from execd.actors.bookends import first_write, last_write
 from execd.actors.handles import SagaHandle, open_handle
 from execd.actors.journal import FencedError
+from execd.actors.lease_keeper import LeaseKeeper
 from execd.actors.messages import (
-    AdoptExecutions,
     CoordinatorMessage,
+    ExecutionsAdopted,
+    ExecutionsLost,
     Instruction,
     SagaFinished,
     SendCommand,
@@ -32,20 +38,16 @@ from execd.actors.messages import (
     WriterMessage,
 )
 from execd.core.admission import WaitingLine
-from execd.core.codec import number_fact
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
-from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Failure, Status
-from execd.core.machine import LOST_TEXTS
-from execd.core.result import bare_ending
+from execd.core.events import ExecutionId, Status
 from execd.core.signals import Lost
-from execd.core.specs import encode_spec, graph_of
-from execd.core.state import State, fold, new_state
 from execd.mailbox import Mailbox, Reply
-from execd.ports import Append, Cancel, Create, ExecutionRecord, Interrupt, Stored, WriteOutcome
+from execd.ports import Cancel, ExecutionRecord, Interrupt, Stored, WriteOutcome
 from execd.telemetry import Counters
 
 log = structlog.get_logger()
 
+RESTARTING = "execd is restarting"
 MAX_SAGA_CRASHES = 3
 """After these nobody can go on with this execution (its journal cannot be read, say): it is ended from its record alone."""
 
@@ -71,6 +73,7 @@ class Coordinator:
         instance: str,
         limits: Limits,
         run_saga: RunSaga,
+        lease: LeaseKeeper,
         to_writer: trio.MemorySendChannel[WriterMessage],
         now: Callable[[], datetime],
         counters: Counters,
@@ -79,6 +82,7 @@ class Coordinator:
         self._generation = 0
         self._limits = limits
         self._run_saga = run_saga
+        self._lease = lease
         self._to_writer = to_writer
         self._now = now
         self._counters = counters
@@ -98,16 +102,21 @@ class Coordinator:
         self._generation += 1
         try:
             async with trio.open_nursery() as nursery:
-                await self._adopt(inbox, nursery)
+                self._take_over(await self._lease.begin(self._owner), inbox, nursery)
+                self._start_next(inbox, nursery)
                 task_status.started()
+                nursery.start_soon(
+                    partial(self._lease.run, inbox.tx, generation=self._generation, held=self._held_records)
+                )
                 while True:
                     await self._receive(await inbox.rx.receive(), inbox, nursery)
         finally:
             self._forget_everything()
 
     def drain(self) -> None:
-        """Accept and start nothing more; what runs goes on."""
+        """Accept, adopt and start nothing more; what runs goes on."""
         self._is_draining = True
+        self._lease.stop_adopting()
         self._note_idle()
 
     async def wait_idle(self) -> None:
@@ -124,25 +133,60 @@ class Coordinator:
     def _owner(self) -> str:
         return f"{self._instance}.{self._generation}"
 
-    async def _adopt(self, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
-        """Take over what nobody runs: what waited waits again, what ran goes on from its journal."""
-        for record in await self._ask_adoption(only=None):
-            handle = open_handle(record, None)
-            self._handles[record.id] = handle
-            log.info("execution_adopted", execution_id=record.id, status=record.status, epoch=record.epoch)
-            if record.status is Status.QUEUED:
-                self._line.join(record.id, handle, workspace=record.workspace, priority=record.priority)
+    def _take_over(
+        self, adopted: Sequence[ExecutionRecord], inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery
+    ) -> None:
+        """Go on with what was adopted. What is here already was lost to another instance and is back: a saga that still
+        runs here has been fenced without knowing it, and must be gone, with its pods, before another one starts."""
+        for record in adopted:
+            stale = self._handles.get(record.id)
+            if self._is_draining or (stale is not None and stale.newest.epoch >= record.epoch):
+                continue
+            if stale is not None and record.id in self._live:
+                stale.supersede(record)
             else:
-                self._line.occupy(record.workspace)
-                self._start(handle, Lost(at=self._now(), code="worker_lost"), inbox, nursery)
-        self._start_next(inbox, nursery)
+                self._line.leave(record.id)
+                self._enter(record, inbox, nursery)
 
-    async def _ask_adoption(self, *, only: ExecutionId | None) -> Sequence[ExecutionRecord]:
-        reply: Reply[Sequence[ExecutionRecord]] = Reply()
-        await self._to_writer.send(AdoptExecutions(owner=self._owner, only=only, reply=reply))
-        return await reply.wait()
+    def _let_go(self, lost: Sequence[ExecutionRecord]) -> None:
+        """Others have these now. What runs here ends like a saga that the store has fenced; what waited is forgotten."""
+        for record in lost:
+            handle = self._handles.get(record.id)
+            if handle is None or handle.newest.epoch >= record.epoch:
+                continue
+            if record.id in self._live:
+                handle.running.cancel()
+            else:
+                self._line.leave(record.id)
+                del self._handles[record.id]
+
+    def _held_records(self) -> list[ExecutionRecord]:
+        return [handle.newest for handle in self._handles.values()]
+
+    def _enter(self, record: ExecutionRecord, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
+        """What waited waits again, what ran goes on from its journal."""
+        handle = self._handles[record.id] = open_handle(record, None)
+        log.info("execution_adopted", execution_id=record.id, status=record.status, epoch=record.epoch)
+        if record.status is Status.QUEUED:
+            self._line.join(record.id, handle, workspace=record.workspace, priority=record.priority)
+        else:
+            self._line.occupy(record.workspace)
+            self._start(handle, Lost(at=self._now(), code="worker_lost"), inbox, nursery)
 
     async def _receive(
+        self, message: CoordinatorMessage, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery
+    ) -> None:
+        """The barrier around the message in hand: who asked must not wait for an answer that nobody can give any more. A
+        submission is handed to the writer by the last thing done with it, so one that fails here was not accepted."""
+        try:
+            await self._obey(message, inbox, nursery)
+        except BaseException:
+            if isinstance(message, SubmitExecution | SendCommand):
+                message.reply.fail(OverloadedError(RESTARTING))
+            raise
+        self._start_next(inbox, nursery)
+
+    async def _obey(
         self, message: CoordinatorMessage, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery
     ) -> None:
         match message:
@@ -153,9 +197,14 @@ class Coordinator:
             case SagaFinished(execution_id=execution_id, generation=generation, outcome=outcome):
                 if generation == self._generation:
                     self._finish(execution_id, outcome, inbox, nursery)
+            case ExecutionsAdopted(generation=generation, records=records):
+                if generation == self._generation:
+                    self._take_over(records, inbox, nursery)
+            case ExecutionsLost(generation=generation, records=records):
+                if generation == self._generation:
+                    self._let_go(records)
             case _:
                 assert_never(message)
-        self._start_next(inbox, nursery)
 
     async def _submit(self, message: SubmitExecution) -> None:
         """Queue it and hand its first events to the writer, whose answer goes straight to the asker. Should the store
@@ -167,7 +216,8 @@ class Coordinator:
         except ExecdError as error:
             message.reply.fail(error)
             return
-        write, state = self._first_write(message)
+        place = self._line.place_of_next(submission.workspace)
+        write, state = first_write(message, owner=self._owner, place=place, now=self._now())
         handle = open_handle(msgspec.structs.replace(write.record, head_seq=state.head_seq), state)
         self._handles[message.execution_id] = handle
         self._line.join(message.execution_id, handle, workspace=submission.workspace, priority=submission.priority)
@@ -177,36 +227,6 @@ class Coordinator:
     def _check_open(self) -> None:
         if self._is_draining:
             raise OverloadedError("execd is shutting down", retry_after_s=5)
-
-    def _first_write(self, message: SubmitExecution) -> tuple[Create, State]:
-        asked, now = message.submission, self._now()
-        position, ahead = self._line.place_of_next(asked.workspace)
-        requested = ExecutionRequested(
-            kind=asked.spec.kind,
-            name=asked.name,
-            user=asked.user,
-            workspace=asked.workspace,
-            attempt_of=asked.attempt_of,
-        )
-        facts = [Fact(data=requested, at=now), Fact(data=ExecutionQueued(position=position, ahead=ahead), at=now)]
-        events = tuple(number_fact(message.execution_id, seq, fact) for seq, fact in enumerate(facts, start=1))
-        record = ExecutionRecord(
-            id=message.execution_id,
-            kind=asked.spec.kind,
-            workspace=asked.workspace,
-            user=asked.user,
-            name=asked.name,
-            spec=encode_spec(asked.spec),
-            status=Status.QUEUED,
-            priority=asked.priority,
-            created_at=now,
-            attempt_of=asked.attempt_of,
-            owner=self._owner,
-            head_seq=len(events),
-            idempotency_key=asked.idempotency_key,
-            request_sha256=asked.request_sha256,
-        )
-        return Create(record=record, events=events), fold(new_state(graph_of(asked.spec, name=asked.name)), facts)
 
     def _command(self, message: SendCommand, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
         """Three cases: it runs, so its saga obeys; it waits, so only a stop makes sense, and a saga is started to record
@@ -252,12 +272,7 @@ class Coordinator:
         outcome = "crashed"
         with structlog.contextvars.bound_contextvars(execution_id=execution_id):
             try:
-                if handle.crash_count and not await self._reclaim(handle):
-                    outcome = "fenced"
-                elif handle.crash_count > MAX_SAGA_CRASHES:
-                    outcome = await self._end_unreadable(handle.record)
-                else:
-                    outcome = await self._run_saga(handle, first)
+                outcome = await self._attempt(handle, first)
             except* FencedError as errors:
                 outcome = "fenced"
                 log.warning("execution_fenced", error=str(errors.exceptions[0]))
@@ -268,13 +283,23 @@ class Coordinator:
             first.reply.fail(ConflictError("the execution has just ended"))
         await to_coordinator.send(SagaFinished(execution_id=execution_id, generation=self._generation, outcome=outcome))
 
+    async def _attempt(self, handle: SagaHandle, first: Instruction | Lost | None) -> str:
+        if handle.crash_count and not await self._reclaim(handle):
+            return "fenced"
+        if handle.crash_count > MAX_SAGA_CRASHES:
+            return await self._end_unreadable(handle.record)
+        if handle.successor is None:
+            with trio.CancelScope() as handle.running:
+                return await self._run_saga(handle, first)
+        return "fenced"
+
     async def _reclaim(self, handle: SagaHandle) -> bool:
         """Before a fresh saga reads the journal: whatever its predecessor still had under way is stored or refused.
 
         Returns:
             Whether there is anything to go on with; False when it was never stored or is final.
         """
-        adopted = await self._ask_adoption(only=handle.record.id)
+        adopted = await self._lease.reclaim(handle.record)
         for record in adopted:
             handle.record = record
         return bool(adopted)
@@ -282,20 +307,8 @@ class Coordinator:
     async def _end_unreadable(self, record: ExecutionRecord) -> str:
         """End an execution whose saga cannot live, without its state: the end is told honestly, and nobody else suffers."""
         log.error("execution_given_up", crashes=MAX_SAGA_CRASHES)
-        now = self._now()
-        facts = [Fact(data=data, at=now) for data in bare_ending(LOST_TEXTS["internal_error"])]
-        events = tuple(number_fact(record.id, seq, fact) for seq, fact in enumerate(facts, start=record.head_seq + 1))
-        write = Append(
-            execution_id=record.id,
-            epoch=record.epoch,
-            after_seq=record.head_seq,
-            events=events,
-            status=Status.FAILED,
-            finished_at=now,
-            error=Failure(code="internal_error", message=LOST_TEXTS["internal_error"]),
-        )
         reply: Reply[WriteOutcome] = Reply()
-        await self._to_writer.send(StoreWrite(write=write, reply=reply))
+        await self._to_writer.send(StoreWrite(write=last_write(record, now=self._now()), reply=reply))
         return str(Status.FAILED) if isinstance(await reply.wait(), Stored) else "fenced"
 
     def _finish(
@@ -306,7 +319,7 @@ class Coordinator:
         nursery: trio.Nursery,
     ) -> None:
         handle = self._handles[execution_id]
-        if outcome == "crashed":
+        if outcome == "crashed" and handle.successor is None:
             handle.crash_count += 1
             handle.state = None
             self._start(handle, Lost(at=self._now(), code="internal_error"), inbox, nursery)
@@ -314,9 +327,14 @@ class Coordinator:
         self._live.discard(execution_id)
         del self._handles[execution_id]
         self._line.release(handle.record.workspace)
-        handle.refuse_instructions(ConflictError("the execution has just ended"))
+        if handle.successor is None:
+            handle.refuse_instructions(ConflictError("the execution has just ended"))
+        else:
+            handle.refuse_instructions(OverloadedError("the execution is being taken over"))
         self._counters.add(f"execd_executions_ended_total{{outcome={outcome}}}")
         log.info("execution_ended", execution_id=execution_id, outcome=outcome)
+        if handle.successor is not None:
+            self._take_over([handle.newest], inbox, nursery)
         self._note_idle()
 
     def _note_idle(self) -> None:
@@ -326,7 +344,7 @@ class Coordinator:
     def _forget_everything(self) -> None:
         """What ran is cancelled and what waited is in the store: the next run adopts both."""
         for handle in self._handles.values():
-            handle.refuse_instructions(OverloadedError("execd is restarting"))
+            handle.refuse_instructions(OverloadedError(RESTARTING))
         self._handles.clear()
         self._live.clear()
         self._line = self._new_line()

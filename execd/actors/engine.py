@@ -120,6 +120,10 @@ class LocalEngine:
         record = await self._store.find_execution(execution_id)
         if record is None:
             raise NotFoundError(f"there is no execution {execution_id}")
+        if not record.status.is_final:
+            raise OverloadedError(
+                f"the execution is {record.status}, but not in the hands of this execd now; ask again"
+            )
         raise ConflictError(f"the execution is {record.status}: it takes no commands any more")
 
     async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None:
@@ -146,7 +150,10 @@ class LocalEngine:
         """Wait for room too: a thousand viewers that come back at once are no reason to refuse one, and the router, which
         never waits for anybody, takes them as fast as it can."""
         with trio.move_on_after(ASK_DEADLINE_S):
-            await self._to_router.tx.send(question)
+            try:
+                await self._to_router.tx.send(question)
+            except trio.ClosedResourceError:
+                raise OverloadedError("execd is shutting down", retry_after_s=5) from None
             return await question.reply.wait()
         raise OverloadedError(f"the stream router did not answer within {ASK_DEADLINE_S:.0f} s")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -25,6 +25,21 @@ class SagaHandle:
     tx: trio.MemorySendChannel[Instruction]
     rx: trio.MemoryReceiveChannel[Instruction]
     crash_count: int = 0
+    running: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Around its saga, a new one for each."""
+    successor: ExecutionRecord | None = None
+    """Set when this instance lost the execution and has it again: what goes on as soon as the stale saga is out of the way."""
+
+    def supersede(self, record: ExecutionRecord) -> None:
+        """End the saga that runs under an older epoch: it can store nothing more, and its pods must go."""
+        self.successor = record
+        self.running.cancel()
+
+    @property
+    def newest(self) -> ExecutionRecord:
+        """Give the record of the latest adoption."""
+        known = [self.record, *([self.successor] if self.successor is not None else [])]
+        return max(known, key=lambda record: record.epoch)
 
     def instruct_nowait(self, instruction: Instruction) -> None:
         """Put a command into the saga's channel, or refuse it there and then."""

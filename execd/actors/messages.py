@@ -52,7 +52,25 @@ class SagaFinished:
     """The final status; `fenced` when the store has it otherwise; `crashed` when the saga failed."""
 
 
-CoordinatorMessage = SubmitExecution | SendCommand | SagaFinished
+@dataclass(frozen=True, slots=True)
+class ExecutionsAdopted:
+    """The lease keeper took these over from owners that are gone: they are this instance's now, and nobody runs them."""
+
+    generation: int
+    """Of the coordinator they were adopted for; a later one has adopted them anew."""
+    records: Sequence[ExecutionRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionsLost:
+    """Others took these over while this instance's lease had lapsed: what runs of them here can store nothing more."""
+
+    generation: int
+    records: Sequence[ExecutionRecord]
+    """As the store has them now."""
+
+
+CoordinatorMessage = SubmitExecution | SendCommand | SagaFinished | ExecutionsAdopted | ExecutionsLost
 
 # to a saga
 
@@ -78,7 +96,7 @@ class StoreWrite:
 
 @dataclass(frozen=True, slots=True)
 class AdoptExecutions:
-    """Take over what nobody runs; answered after every write that came before it."""
+    """Take over what nobody runs, or this one, whoever has it; answered after every write that came before it."""
 
     owner: str
     only: ExecutionId | None
@@ -94,7 +112,24 @@ class SweepEnded:
     """How many went; as many as one sweep may delete means that there may be more."""
 
 
-WriterMessage = StoreWrite | AdoptExecutions | SweepEnded
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Say that `owner` lives."""
+
+    owner: str
+    lease_s: float
+    reply: Reply[None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLease:
+    """Say that `owner` is gone; done after every write that came before it."""
+
+    owner: str
+    reply: Reply[None]
+
+
+WriterMessage = StoreWrite | AdoptExecutions | SweepEnded | RenewLease | ReleaseLease
 
 # to the stream router
 
@@ -114,7 +149,12 @@ class Subscribe:
     reply: Reply[Subscription]
 
 
-RouterMessage = PublishEvents | Subscribe
+@dataclass(frozen=True, slots=True)
+class PublicationsLost:
+    """A result writer starts: one before it may have crashed with events stored and never published."""
+
+
+RouterMessage = PublishEvents | PublicationsLost | Subscribe
 
 
 def events_of(write: Write) -> tuple[StoredEvent, ...]:

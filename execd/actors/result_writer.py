@@ -1,8 +1,8 @@
 """The result writer: the only task that writes executions and journals.
 
 Owns: nothing but the batch in hand. The store is its state.
-Receives: `StoreWrite`, `AdoptExecutions`, `SweepEnded`.
-Sends: `PublishEvents` to the stream router, strictly after the store said yes.
+Receives: `StoreWrite`, `AdoptExecutions`, `SweepEnded`, `RenewLease`, `ReleaseLease`.
+Sends: `PublishEvents` to the stream router, strictly after the store said yes; `PublicationsLost` when it starts.
 
 Group commit without a timer: whatever waits when the store is free goes into one batch, so one write alone is never
 delayed and a thousand at once cost few commits.
@@ -19,7 +19,17 @@ from typing import TypeVar
 import structlog
 import trio
 
-from execd.actors.messages import AdoptExecutions, PublishEvents, StoreWrite, SweepEnded, WriterMessage, events_of
+from execd.actors.messages import (
+    AdoptExecutions,
+    PublicationsLost,
+    PublishEvents,
+    ReleaseLease,
+    RenewLease,
+    StoreWrite,
+    SweepEnded,
+    WriterMessage,
+    events_of,
+)
 from execd.core.codec import StoredEvent
 from execd.core.errors import StoreUnavailableError
 from execd.mailbox import Mailbox
@@ -43,7 +53,7 @@ async def run_result_writer(
     inbox: Mailbox[WriterMessage],
     *,
     store: Store,
-    to_router: trio.MemorySendChannel[PublishEvents],
+    to_router: trio.MemorySendChannel[PublishEvents | PublicationsLost],
     counters: Counters,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -53,6 +63,7 @@ async def run_result_writer(
         store: asked again and again while it raises StoreUnavailableError.
     """
     task_status.started()
+    await to_router.send(PublicationsLost())
     async for message in inbox.rx:
         batch = [message, *inbox.drain_nowait(BATCH_LIMIT - 1)]
         writes = [item for item in batch if isinstance(item, StoreWrite)]
@@ -66,7 +77,7 @@ async def run_result_writer(
 
 
 async def _do_chore(message: WriterMessage, *, store: Store, counters: Counters) -> None:
-    """What writes executions but adds no events; done after the writes that came with it."""
+    """What changes owners or deletes, but adds no events; done in order, after the writes that came with it."""
     match message:
         case AdoptExecutions(owner=owner, only=only, reply=reply):
             adopted = await _until_available(lambda: store.adopt(owner, only=only), counters=counters)
@@ -77,6 +88,12 @@ async def _do_chore(message: WriterMessage, *, store: Store, counters: Counters)
             )
             counters.add("execd_executions_swept_total", swept)
             answer.answer(swept)
+        case RenewLease(owner=owner, lease_s=lease_s, reply=done):
+            await _until_available(lambda: store.renew_lease(owner, lease_s=lease_s), counters=counters)
+            done.answer(None)
+        case ReleaseLease(owner=owner, reply=done):
+            await _until_available(lambda: store.release_lease(owner), counters=counters)
+            done.answer(None)
         case StoreWrite():
             pass
 
@@ -85,7 +102,7 @@ async def _store_and_publish(
     batch: Sequence[StoreWrite],
     *,
     store: Store,
-    to_router: trio.MemorySendChannel[PublishEvents],
+    to_router: trio.MemorySendChannel[PublishEvents | PublicationsLost],
     counters: Counters,
 ) -> None:
     writes = [message.write for message in batch]

@@ -10,6 +10,7 @@ before it is stored: no side effect begins before the event that announces it. O
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,13 @@ from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
 from execd.core.codec import StoredEvent, decode_event, to_fact
-from execd.core.errors import ConflictError, ExecdError, OverloadedError, StoreUnavailableError
+from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError, StoreUnavailableError
 from execd.core.events import ExecutionId, NodeId, StopMode, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
 from execd.core.signals import (
     Begin,
+    InputProvided,
     LaunchNode,
     Lost,
     NodeExited,
@@ -38,15 +40,16 @@ from execd.core.signals import (
     PodPrepared,
     Record,
     ResumeAsked,
-    RetryDue,
-    ScheduleRetry,
+    SetTimer,
     Signal,
     StartPod,
     StopAsked,
     StopNode,
+    TimerDue,
 )
-from execd.core.specs import decode_spec, graph_of
-from execd.core.state import Phase, State, fold, new_state
+from execd.core.specs import ScriptSpec, decode_spec, graph_of
+from execd.core.state import State, fold, new_state
+from execd.core.transitions import Phase
 from execd.ports import (
     Cancel,
     Command,
@@ -55,6 +58,7 @@ from execd.ports import (
     Pause,
     Pod,
     PodRequest,
+    ProvideInput,
     Resume,
     Runner,
     SendStdin,
@@ -70,6 +74,8 @@ JOURNAL_PAGE_BYTES = 1024 * 1024
 """What recovery reads of a journal at once."""
 READ_RETRY_S = 0.5
 """Between two attempts to read a journal."""
+CLOCK_CHECK_S = 60.0
+"""How often a long timer looks at the wall clock again."""
 JUST_ENDED = "the execution has just ended"
 
 Now = Callable[[], datetime]
@@ -148,6 +154,8 @@ class Saga:
         """Choose the first node's place before telling that it starts, so that the event can say warm or cold."""
         started_from = "cold"
         for node in self._state.ready[:1]:
+            if not isinstance(self._state.nodes_by_id[node].spec, ScriptSpec):
+                continue
             pod = self._prepare(node, attempt=1)
             if isinstance(pod, Exception):
                 continue
@@ -171,7 +179,7 @@ class Saga:
             return
         try:
             await self._obey(message.command, nursery)
-        except (ConflictError, OverloadedError) as error:
+        except (ConflictError, InvalidRequestError, OverloadedError) as error:
             message.reply.fail(error)
         except ExecdError as error:
             # Not an answer but the saga's own end: its state is ahead of the store by what was refused.
@@ -218,18 +226,20 @@ class Saga:
                 self._steps[node].go.set()
             case StopNode(node=node):
                 self._stop(node)
-            case ScheduleRetry(node=node, retry_at=retry_at):
-                nursery.start_soon(self._call_retry, node, retry_at)
+            case SetTimer():
+                nursery.start_soon(self._ring, order)
         return None
 
     def _prepare(self, node: NodeId, *, attempt: int) -> Pod | ExecdError:
+        spec = self._state.nodes_by_id[node].spec
+        assert isinstance(spec, ScriptSpec), "only scripts are launched"
         request = PodRequest(
             execution_id=self._identity.execution_id,
             workspace=self._identity.workspace,
             user=self._identity.user,
             node=node,
             attempt=attempt,
-            spec=self._state.nodes_by_id[node].spec,
+            spec=spec,
         )
         try:
             return self._tools.runner.prepare(request)
@@ -278,9 +288,18 @@ class Saga:
         runner.pod.stop()
         runner.go.set()
 
-    async def _call_retry(self, node: NodeId, retry_at: datetime) -> None:
-        await trio.sleep(max(0.0, (retry_at - self._tools.now()).total_seconds()))
-        await self._tx.send(RetryDue(at=self._tools.now(), node=node))
+    async def _ring(self, timer: SetTimer) -> None:
+        """The wall clock is looked at again now and then, because it may be set, and because this clock stands still while
+        a machine sleeps. A delay ends after its length at the latest."""
+        left_s = self._left_s(timer)
+        latest = math.inf if timer.is_moment else trio.current_time() + left_s
+        while left_s > 0 and trio.current_time() < latest:  # noqa: ASYNC110 - a clock can only be looked at
+            await trio.sleep_until(min(trio.current_time() + min(left_s, CLOCK_CHECK_S), latest))
+            left_s = self._left_s(timer)
+        await self._tx.send(TimerDue(at=self._tools.now(), node=timer.node, attempt=timer.attempt))
+
+    def _left_s(self, timer: SetTimer) -> float:
+        return (timer.due_at - self._tools.now()).total_seconds()
 
     async def _close_prepared(self) -> None:
         """A place that was chosen and never used, because the way out came first, is given back too."""
@@ -304,12 +323,18 @@ _SIGNALS: dict[type[Command], Callable[[Command, datetime], Signal]] = {
     Interrupt: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.INTERRUPT),
     Pause: lambda command, at: PauseAsked(at=at, by=_who(command)),
     Resume: lambda command, at: ResumeAsked(at=at, by=_who(command)),
+    ProvideInput: lambda command, at: _to_input(command, at),
 }
 
 
 def _who(command: Command) -> str:
     assert isinstance(command, Cancel | Interrupt | Pause | Resume)
     return command.by
+
+
+def _to_input(command: Command, at: datetime) -> Signal:
+    assert isinstance(command, ProvideInput)
+    return InputProvided(at=at, by=command.by, prompt_id=command.prompt_id, values=command.values)
 
 
 def _to_signal(command: Command, at: datetime) -> Signal:
@@ -348,7 +373,7 @@ async def run_saga(
 
 async def _read_state(record: ExecutionRecord, store: Store) -> State:
     """Fold the journal: the same function that made the state makes it again."""
-    state = new_state(graph_of(decode_spec(record.spec), name=record.name))
+    state = new_state(graph_of(decode_spec(record.spec, kind=record.kind), name=record.name))
     while page := await _read_page(record.id, state.head_seq, store):
         state = fold(state, (to_fact(decode_event(event.body)) for event in page))
     return state

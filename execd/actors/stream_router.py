@@ -1,11 +1,13 @@
 """The stream router: carries stored events to whoever watches.
 
 Owns: the broadcast log of every execution that runs or ended lately, and every viewer's cursor.
-Receives: `PublishEvents` from the result writer, `Subscribe` from the edges. Closing a cursor and `drain` are plain calls:
-they are atomic on trio's one thread and cannot wait, so a full mailbox never keeps a viewer's place occupied.
+Receives: `PublishEvents` and `PublicationsLost` from the result writer, `Subscribe` from the edges. Closing a cursor and
+`drain` are plain calls: they are atomic on trio's one thread and cannot wait, so a full mailbox never keeps a viewer's
+place occupied.
 
 Never: waits for a viewer. One that lags too far is evicted with a reason and its last seq.
-A crash loses only memory: viewers are evicted, resume, and read from the store what was in the logs.
+A crash loses only memory: viewers are evicted, resume, and read from the store what was in the logs. Whoever asked with the
+message in hand is told at once.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ import structlog
 import trio
 
 from execd.actors.broadcast import BroadcastLog, Cursor
-from execd.actors.messages import PublishEvents, RouterMessage, Subscribe
+from execd.actors.messages import PublicationsLost, PublishEvents, RouterMessage, Subscribe
 from execd.core.codec import StoredEvent
-from execd.core.errors import TooManyStreamsError
+from execd.core.errors import OverloadedError, TooManyStreamsError
 from execd.core.events import ExecutionId, WorkspaceId
 from execd.mailbox import Mailbox
 from execd.ports import Store
@@ -88,8 +90,14 @@ class StreamRouter:
         match message:
             case PublishEvents(events=events):
                 self._publish(events)
-            case Subscribe():
-                self._subscribe(message)
+            case PublicationsLost():
+                self._forget_hot()
+            case Subscribe(reply=reply):
+                try:
+                    self._subscribe(message)
+                except Exception:
+                    reply.fail(OverloadedError("the stream router is restarting"))
+                    raise
             case _:
                 assert_never(message)
 
@@ -142,7 +150,7 @@ class StreamRouter:
             max_lag_bytes=self._limits.max_lag_bytes,
             on_close=self._release,
         )
-        channel.cursors.add(cursor)
+        channel.cursors[cursor] = None
         self._viewers[message.workspace] += 1
         if self._is_draining:
             cursor.mark_evicted("draining")
@@ -152,7 +160,7 @@ class StreamRouter:
         channel = self._logs.get(cursor.execution_id)
         if channel is None or cursor not in channel.cursors:
             return
-        channel.cursors.discard(cursor)
+        del channel.cursors[cursor]
         self._viewers[cursor.workspace] -= 1
         if not self._viewers[cursor.workspace]:
             del self._viewers[cursor.workspace]
@@ -181,6 +189,14 @@ class StreamRouter:
             self._kept_bytes -= channel.clear()
             if not channel.cursors:
                 del self._logs[execution_id]
+
+    def _forget_hot(self) -> None:
+        """What was stored and never published may be the end of a journal, after which nothing would ever wake its viewers:
+        every log that has not ended is emptied, so that they look into the store."""
+        for channel in [channel for channel in self._logs.values() if not channel.is_ended]:
+            self._kept_bytes -= channel.clear()
+            if not channel.cursors:
+                del self._logs[channel.execution_id]
 
     def _forget_everything(self) -> None:
         self._logs.clear()

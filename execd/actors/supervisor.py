@@ -40,14 +40,17 @@ async def supervise(
     crashes: deque[float] = deque()
     task_status.started()
     while True:
+        crash: Exception | None = None
         try:
             await run()
-        except Exception as error:
+        except* Exception as errors:
+            # An actor that crashes in the very moment it is cancelled raises both; its crash must not end the others.
+            crash = errors
             log.exception("actor_crashed", actor=name)
             counters.add("execd_actor_crashes_total")
-            _count_crash(crashes, name, error)
-        else:
+        if crash is None:
             return
+        _count_crash(crashes, name, crash)
 
 
 def _count_crash(crashes: deque[float], name: str, error: Exception) -> None:

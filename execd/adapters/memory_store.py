@@ -37,6 +37,8 @@ class MemoryStore:
         self.records: dict[ExecutionId, ExecutionRecord] = {}
         """In the order of their creation."""
         self.journals: dict[ExecutionId, list[StoredEvent]] = {}
+        self.leases: dict[str, float] = {}
+        """Until when each owner's lease runs, on trio's clock."""
         self._tokens: dict[str, Token] = {}
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
@@ -47,12 +49,20 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         adopted = []
         for record in list(self.records.values()):
-            is_wanted = record.id == only if only is not None else record.owner != owner
+            is_wanted = record.id == only if only is not None else self._is_orphan(record, owner)
             if is_wanted and not record.status.is_final:
                 taken = msgspec.structs.replace(record, owner=owner, epoch=record.epoch + 1)
                 self.records[record.id] = taken
                 adopted.append(taken)
         return adopted
+
+    async def renew_lease(self, owner: str, *, lease_s: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self.leases[owner] = max(self.leases.get(owner, 0.0), trio.current_time() + lease_s)
+
+    async def release_lease(self, owner: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.leases.pop(owner, None)
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         await trio.lowlevel.checkpoint()
@@ -148,6 +158,9 @@ class MemoryStore:
             error=write.error or record.error,
         )
         return Stored()
+
+    def _is_orphan(self, record: ExecutionRecord, adopter: str) -> bool:
+        return record.owner != adopter and self.leases.get(record.owner, 0.0) <= trio.current_time()
 
     def _has(self, execution_id: ExecutionId, events: Sequence[StoredEvent]) -> bool:
         if not events:

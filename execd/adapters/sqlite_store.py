@@ -13,7 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -59,23 +60,25 @@ class SqliteStore:
         """Looked up on every request. No other process writes this file; each change empties it, and `_token_changes` keeps
         a look-up that began before the change from bringing back what it revoked."""
         self._token_changes = 0
+        self._leases: dict[str, float] = {}
+        """Until when each owner's lease runs (monotonic). In memory only: whoever has this file's lock proves by that that
+        every owner of an earlier process is gone."""
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         return await self._writer_thread.run(lambda: self._commit(batch))
 
     async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
-        which, value = ("owner <> ?", owner) if only is None else ("id = ?", only)
+        living = {owner, *(name for name, deadline in self._leases.items() if deadline > time.monotonic())}
+        which, values = ("id = ?", {only}) if only is not None else (f"owner NOT IN ({_marks(living)})", living)
+        return await self._writer_thread.run(lambda: self._adopt(owner, f"is_final = 0 AND {which}", tuple(values)))
 
-        def adopt() -> list[ExecutionRecord]:
-            with self._transaction(is_power_safe=False) as connection:
-                rows = connection.execute(
-                    f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE is_final = 0 AND {which} "
-                    f"RETURNING {EXECUTION_COLUMNS}, key",
-                    (owner, value),
-                ).fetchall()
-            return [to_record(row) for row in sorted(rows, key=lambda row: int(row["key"]))]
+    async def renew_lease(self, owner: str, *, lease_s: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self._leases[owner] = max(self._leases.get(owner, 0.0), time.monotonic() + lease_s)
 
-        return await self._writer_thread.run(adopt)
+    async def release_lease(self, owner: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._leases.pop(owner, None)
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         query = f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ?"
@@ -170,6 +173,21 @@ class SqliteStore:
             self._writer.close()
         for connection in self._readers:
             connection.close()
+
+    def _adopt(self, owner: str, which: str, values: tuple[str, ...]) -> list[ExecutionRecord]:
+        """Look first: asked every few seconds, it mostly finds nothing, and that should take no lock and no commit."""
+        try:
+            found = self._writer.execute(f"SELECT 1 FROM executions WHERE {which} LIMIT 1", values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailableError(f"SQLite: {error}") from error
+        if not found:
+            return []
+        with self._transaction(is_power_safe=False) as connection:
+            rows = connection.execute(
+                f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {EXECUTION_COLUMNS}, key",
+                (owner, *values),
+            ).fetchall()
+            return [to_record(row) for row in sorted(rows, key=lambda row: int(row["key"]))]
 
     def _commit(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         """Write a batch, or, where something in it can never be stored, each write alone, so that only that one is refused."""
@@ -283,6 +301,10 @@ def _connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
 def _first_record(rows: sqlite3.Cursor) -> ExecutionRecord | None:
     row = rows.fetchone()
     return None if row is None else to_record(row)
@@ -316,7 +338,7 @@ def _read_page(
     limit_bytes: int,
     types: frozenset[str] | None,
 ) -> list[StoredEvent]:
-    chosen = f"AND type IN ({', '.join('?' * len(types))})" if types else ""
+    chosen = f"AND type IN ({_marks(types)})" if types else ""
     rows = db.execute(
         "SELECT seq, type, body FROM events "
         f"WHERE execution_key = (SELECT key FROM executions WHERE id = ?) AND seq > ? {chosen} ORDER BY seq",

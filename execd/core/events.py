@@ -173,6 +173,40 @@ class NodeRetrying(EventData, frozen=True):
     retry_at: datetime
 
 
+class NodeWaiting(EventData, frozen=True):
+    """The node lets time pass and takes no place while it does."""
+
+    reason: str
+    """`timer`."""
+    until: datetime
+
+
+class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One question to a person."""
+
+    key: str
+    """The name of the answer."""
+    label: str
+    choices: tuple[str, ...] = ()
+    """The only answers taken; empty: any text."""
+    default: str | None = None
+    """Taken where this key is not answered; None: an answer is needed."""
+
+
+class InputRequired(EventData, frozen=True):
+    prompt_id: str
+    """Names this asking, so that an answer meant for an earlier one is not taken for it."""
+    prompts: tuple[Prompt, ...]
+    expires_at: datetime | None = None
+
+
+class InputReceived(EventData, frozen=True):
+    prompt_id: str
+    by: str
+    values: dict[str, str]
+    """Every key of the prompts, with the answer or its default."""
+
+
 class ExecutionPaused(EventData, frozen=True):
     by: str
 
@@ -309,6 +343,9 @@ EVENT_TYPES: dict[str, type[EventData]] = {
         NodeFailed,
         NodeSkipped,
         NodeRetrying,
+        NodeWaiting,
+        InputRequired,
+        InputReceived,
         ExecutionPaused,
         ExecutionResumed,
         StopRequested,

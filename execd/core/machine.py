@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
+from execd.core.answers import check_answers
 from execd.core.errors import ConflictError
 from execd.core.events import (
     TERMINAL_TYPES,
@@ -20,12 +21,15 @@ from execd.core.events import (
     ExecutionStarted,
     Fact,
     Failure,
+    InputReceived,
+    InputRequired,
     NodeCompleted,
     NodeFailed,
     NodeId,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeWaiting,
     OutputTruncated,
     PodCreated,
     PodRunning,
@@ -35,10 +39,11 @@ from execd.core.events import (
     StopMode,
     StopRequested,
 )
-from execd.core.outcome import Outcome
+from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.result import make_result
 from execd.core.signals import (
     Begin,
+    InputProvided,
     LaunchNode,
     Lost,
     NodeExited,
@@ -50,19 +55,16 @@ from execd.core.signals import (
     PodProgressed,
     Record,
     ResumeAsked,
-    RetryDue,
-    ScheduleRetry,
+    SetTimer,
     Signal,
     StartPod,
     StopAsked,
     StopNode,
+    TimerDue,
 )
-from execd.core.state import NodePhase, NodeRun, Phase, State, evolve, milliseconds_between
-
-LOST_TEXTS = {
-    "worker_lost": "execd stopped while this ran, and its sandbox went with it.",
-    "internal_error": "execd failed while it ran this; the log of the server names the defect.",
-}
+from execd.core.specs import InputSpec, ScriptSpec, WaitSpec
+from execd.core.state import NodeRun, State, evolve, milliseconds_between
+from execd.core.transitions import NodePhase, Phase
 
 MAX_RETRY_DELAY_S = 300.0
 """Doubling stops here: longer waits look like a hang."""
@@ -162,10 +164,10 @@ def _end_attempt(draft: _Draft, node: NodeId, outcome: Outcome) -> None:
     duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
     if outcome.failure is None:
         draft.tell(NodeCompleted(duration_ms=duration_ms), node=node)
-    elif outcome.retryable and _may_retry(draft.state, node, run):
-        retry_at = draft.at + timedelta(seconds=_retry_delay_s(draft.state, node, run))
+    elif _may_retry(draft.state, node, outcome):
+        retry_at = _later(draft.at, _retry_delay_s(draft.state, node, run))
         draft.tell(NodeRetrying(error=outcome.failure, retry_at=retry_at), node=node)
-        draft.order(ScheduleRetry(node=node, retry_at=retry_at))
+        _set_timer(draft, node)
     else:
         draft.tell(NodeFailed(duration_ms=duration_ms, error=outcome.failure), node=node)
 
@@ -181,8 +183,12 @@ def _pod_end(pod: PodCreated, outcome: Outcome) -> PodTerminated:
     )
 
 
-def _may_retry(state: State, node: NodeId, run: NodeRun) -> bool:
-    return state.stop is None and run.attempt <= state.nodes_by_id[node].retry.retries
+def _may_retry(state: State, node: NodeId, outcome: Outcome) -> bool:
+    """Platform failures only, as often as the policy says; one that was cut off in the middle only with its author's word."""
+    policy = state.nodes_by_id[node].retry
+    if state.is_winding_down or not outcome.retryable or (outcome.was_cut_off and not policy.on_lost):
+        return False
+    return state.runs[node].attempt <= policy.retries
 
 
 def _retry_delay_s(state: State, node: NodeId, run: NodeRun) -> float:
@@ -190,10 +196,56 @@ def _retry_delay_s(state: State, node: NodeId, run: NodeRun) -> float:
     return float(min(policy.delay_s * 2 ** (run.attempt - 1), MAX_RETRY_DELAY_S))
 
 
-def _retry_due(draft: _Draft, signal: RetryDue) -> None:
+def _set_timer(draft: _Draft, node: NodeId) -> None:
+    run = draft.state.runs[node]
+    if run.due_at is not None:
+        spec = draft.state.nodes_by_id[node].spec
+        is_moment = isinstance(spec, WaitSpec) and spec.until is not None
+        draft.order(SetTimer(node=node, attempt=run.attempt, due_at=run.due_at, is_moment=is_moment))
+
+
+def _timer_due(draft: _Draft, signal: TimerDue) -> None:
+    """Three timers: the next attempt, which a pause holds back until the resume sets it anew; the end of a wait; and the
+    end of a person's time to answer."""
     run = draft.state.runs[signal.node]
-    if run.phase is NodePhase.RETRYING and draft.state.phase is Phase.RUNNING:
-        _start_node(draft, signal.node, attempt=run.attempt + 1)
+    if run.attempt != signal.attempt:
+        return
+    if run.phase is NodePhase.RETRYING:
+        if draft.state.phase is Phase.RUNNING and not draft.state.is_winding_down:
+            _start_node(draft, signal.node, attempt=run.attempt + 1)
+    elif run.phase is NodePhase.WAITING:
+        _end_waiting(draft, signal.node)
+        _advance(draft)
+
+
+def _end_waiting(draft: _Draft, node: NodeId) -> None:
+    run = draft.state.runs[node]
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    if run.asking is None:
+        draft.tell(NodeCompleted(duration_ms=duration_ms), node=node)
+    else:
+        failure = Failure(code="input_expired", message="Nobody answered in time.")
+        draft.tell(NodeFailed(duration_ms=duration_ms, error=failure), node=node)
+
+
+def _input_provided(draft: _Draft, signal: InputProvided) -> None:
+    node = next((n for n in draft.state.waiting if _asks(draft.state, n, signal.prompt_id)), None)
+    if node is None:
+        raise ConflictError(
+            f"nothing asks for input {signal.prompt_id!r} now: it was answered, has expired or never asked"
+        )
+    run = draft.state.runs[node]
+    assert run.asking is not None
+    values = check_answers(run.asking.prompts, signal.values)
+    draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values), node=node)
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    draft.tell(NodeCompleted(duration_ms=duration_ms, output=values, output_keys=tuple(values)), node=node)
+    _advance(draft)
+
+
+def _asks(state: State, node: NodeId, prompt_id: str) -> bool:
+    asking = state.runs[node].asking
+    return asking is not None and asking.prompt_id == prompt_id
 
 
 def _stop_asked(draft: _Draft, signal: StopAsked) -> None:
@@ -222,62 +274,82 @@ def _resume_asked(draft: _Draft, signal: ResumeAsked) -> None:
     if draft.state.phase is not Phase.PAUSED:
         raise ConflictError(f"only a paused execution can be resumed; this one is {draft.state.phase.value}")
     draft.tell(ExecutionResumed(by=signal.by))
-    for node, run in draft.state.runs.items():
-        if run.phase is NodePhase.RETRYING and run.retry_at is not None:
-            draft.order(ScheduleRetry(node=node, retry_at=run.retry_at))
+    for node in sorted(draft.state.retrying):
+        _set_timer(draft, node)
     _advance(draft)
 
 
 def _lost(draft: _Draft, signal: Lost) -> None:
-    """Whoever ran it is gone. What ran is lost with its sandbox; what waits to be retried waits on."""
-    is_defect = signal.code == "internal_error"
-    failure = Failure(code=signal.code, message=LOST_TEXTS[signal.code], details={"group": "platform"})
-    outcome = Outcome(status=Status.FAILED, reason=f"platform:{signal.code}", retryable=not is_defect, failure=failure)
-    if draft.state.phase is Phase.QUEUED:
-        if not is_defect:
-            return
-        draft.tell(ExecutionStarted(runner="none", started_from="cold"))
-        for node in draft.state.ready:
-            draft.tell_start(node, attempt=1)
-    for node in sorted(draft.state.running):
-        _end_attempt(draft, node, outcome)
-    for node, run in draft.state.runs.items():
-        if run.phase is not NodePhase.RETRYING or run.retry_at is None or node in _scheduled(draft):
-            continue
-        if is_defect:
-            draft.tell(NodeFailed(duration_ms=0, error=failure), node=node)
-        else:
-            draft.order(ScheduleRetry(node=node, retry_at=run.retry_at))
+    """Whoever ran it is gone. What ran is lost with its sandbox; what waited for a moment or a person waits on.
+
+    Of a defect, the execution fails as a whole: all that began fails, and if nothing has, the node that would be next.
+    """
+    if signal.code == "internal_error":
+        _fail_whole(draft, signal.code)
+    elif draft.state.phase is not Phase.QUEUED:
+        sleeping = sorted(draft.state.retrying | draft.state.waiting)
+        for node in sorted(draft.state.running):
+            _end_attempt(draft, node, outcome_of_loss(signal.code))
+        for node in sleeping:
+            _set_timer(draft, node)
+    else:
+        return
     _advance(draft)
 
 
-def _scheduled(draft: _Draft) -> set[NodeId]:
-    return {order.node for order in draft.conclude() if isinstance(order, ScheduleRetry)}
+def _fail_whole(draft: _Draft, code: str) -> None:
+    outcome = outcome_of_loss(code)
+    assert outcome.failure is not None
+    if draft.state.phase is Phase.QUEUED:
+        draft.tell(ExecutionStarted(runner="none", started_from="cold"))
+    if not draft.state.is_winding_down and not draft.state.running:
+        for node in draft.state.ready[:1]:
+            draft.tell_start(node, attempt=1)
+    for node in sorted(draft.state.running):
+        _end_attempt(draft, node, outcome)
+    for node in sorted(draft.state.retrying | draft.state.waiting):
+        draft.tell(NodeFailed(duration_ms=0, error=outcome.failure), node=node)
 
 
 def _advance(draft: _Draft) -> None:
     """Start what may start, or end the execution if nothing is left to wait for."""
-    state = draft.state
-    is_stopping = state.stop is not None or state.first_failure is not None
-    if state.phase is Phase.RUNNING and not is_stopping:
-        free = state.graph.parallelism - len(state.running)
-        for node in state.ready[:free]:
-            _start_node(draft, node, attempt=1)
+    while draft.state.phase is Phase.RUNNING and not draft.state.is_winding_down:
+        if not draft.state.ready or not draft.state.has_free_place:
+            break
+        _start_node(draft, draft.state.ready[0], attempt=1)
     if draft.state.running:
         return
-    if draft.state.unfinished == 0 or draft.state.stop is not None or draft.state.first_failure is not None:
+    if draft.state.unfinished == 0 or draft.state.is_winding_down:
         _end(draft)
 
 
 def _start_node(draft: _Draft, node: NodeId, *, attempt: int) -> None:
+    """A script is launched; what only waits does so from here on, without a place of its own."""
     draft.tell_start(node, attempt=attempt)
-    draft.order(LaunchNode(node=node, attempt=attempt))
+    match draft.state.nodes_by_id[node].spec:
+        case ScriptSpec():
+            draft.order(LaunchNode(node=node, attempt=attempt))
+        case WaitSpec(seconds=seconds, until=until):
+            draft.tell(NodeWaiting(reason="timer", until=until or _later(draft.at, seconds or 0.0)), node=node)
+            _set_timer(draft, node)
+        case InputSpec(prompts=prompts, expires_s=expires_s):
+            expires_at = None if expires_s is None else _later(draft.at, expires_s)
+            draft.tell(InputRequired(prompt_id=f"{node}.{attempt}", prompts=prompts, expires_at=expires_at), node=node)
+            _set_timer(draft, node)
+        case spec:
+            assert_never(spec)
+
+
+def _later(at: datetime, delay_s: float) -> datetime:
+    """To the millisecond, as journals keep time."""
+    return at + timedelta(milliseconds=round(delay_s * 1000))
 
 
 def _end(draft: _Draft) -> None:
     """Give every node an end, then the execution, then the result; all in one write."""
-    for node, run in draft.state.runs.items():
-        if run.phase is NodePhase.PENDING:
+    for node in (node.id for node in draft.state.graph.nodes):  # not the map's own order, which depends on hashes
+        run = draft.state.runs[node]
+        if run.phase in {NodePhase.PENDING, NodePhase.WAITING}:
             draft.tell(NodeSkipped(reason="not_run"), node=node)
         elif run.phase is NodePhase.RETRYING and run.error is not None:
             draft.tell(NodeFailed(duration_ms=0, error=run.error), node=node)
@@ -313,7 +385,8 @@ _HANDLERS: dict[type[Signal], Callable[[_Draft, Any], None]] = {
     OutputArrived: _output_arrived,
     OutputDropped: _output_dropped,
     NodeExited: _node_exited,
-    RetryDue: _retry_due,
+    TimerDue: _timer_due,
+    InputProvided: _input_provided,
     StopAsked: _stop_asked,
     PauseAsked: _pause_asked,
     ResumeAsked: _resume_asked,

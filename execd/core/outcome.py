@@ -89,6 +89,11 @@ class Outcome(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
 
     @property
+    def was_cut_off(self) -> bool:
+        """Whether it may have done something and nobody knows how far it came."""
+        return self.reason in {"platform:worker_lost", "platform:sandbox_lost"}
+
+    @property
     def group(self) -> str:
         """`program`, `limit`, `platform`, `config`, `capacity` or `cancelled`: whose doing it was."""
         head = self.reason.partition(":")[0]
@@ -266,3 +271,20 @@ def signal_name(number: int) -> str:
         return signals.Signals(number).name.removeprefix("SIG")
     except ValueError:
         return str(number)
+
+
+LOST_TEXTS = {
+    "worker_lost": "execd stopped while this ran, and its sandbox went with it.",
+    "internal_error": "execd failed while it ran this; the log of the server names the defect.",
+}
+
+
+def outcome_of_loss(code: str) -> Outcome:
+    """Give the verdict on an attempt whose saga is gone.
+
+    Args:
+        code: a key of `LOST_TEXTS`. A defect of execd is not retried: it would only meet itself again.
+    """
+    failure = Failure(code=code, message=LOST_TEXTS[code], details={"group": "platform"})
+    is_defect = code == "internal_error"
+    return Outcome(status=Status.FAILED, reason=f"platform:{code}", retryable=not is_defect, failure=failure)

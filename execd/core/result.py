@@ -14,7 +14,8 @@ from execd.core.events import (
     Stream,
     Usage,
 )
-from execd.core.state import NodePhase, NodeRun, State, usage_of
+from execd.core.state import NodeRun, State, usage_of
+from execd.core.transitions import NodePhase
 
 
 def make_result(state: State) -> ResultStored:
@@ -35,7 +36,7 @@ def make_result(state: State) -> ResultStored:
         stdout_base64=stdout_base64,
         stderr_base64=stderr_base64,
         streams={Stream.STDOUT: stdout.totals(), Stream.STDERR: stderr.totals()},
-        outputs={},
+        outputs={node.id: run.output for node in state.graph.nodes if (run := state.runs[node.id]).output is not None},
         nodes=tuple(_node_result(node.id, state.runs[node.id]) for node in state.graph.nodes),
         usage=usage_of(state),
     )

@@ -6,6 +6,7 @@ side effect wait until every record before them is stored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -67,8 +68,19 @@ class NodeExited(Signal, frozen=True):
     outcome: Outcome
 
 
-class RetryDue(Signal, frozen=True):
+class TimerDue(Signal, frozen=True):
+    """The moment of a `SetTimer` has come."""
+
     node: NodeId
+    attempt: int
+
+
+class InputProvided(Signal, frozen=True):
+    """A person answered."""
+
+    by: str
+    prompt_id: str
+    values: Mapping[str, str]
 
 
 class StopAsked(Signal, frozen=True):
@@ -122,8 +134,13 @@ class StopNode(Order, frozen=True):
     attempt: int
 
 
-class ScheduleRetry(Order, frozen=True):
-    """Answer with `RetryDue` at that time."""
+class SetTimer(Order, frozen=True):
+    """Answer with `TimerDue` at that time, at once if it has passed. A timer nobody waits for any more is ignored when it
+    fires, so none is ever taken back."""
 
     node: NodeId
-    retry_at: datetime
+    attempt: int
+    due_at: datetime
+    is_moment: bool
+    """Whether it means that moment of the wall clock, however the clock is set meanwhile; else it is a delay, which takes
+    no longer because the clock was set back."""

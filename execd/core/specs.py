@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Literal
+from datetime import datetime
 
 import msgspec
 
-from execd.core.events import NodeId
+from execd.core.events import NodeId, Prompt
 
 SCRIPT_NODE = NodeId("main")
 """The id of a script's one node."""
@@ -61,10 +61,9 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     base64: str | None = None
 
 
-class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="script"):
     """A script, complete and checked, as it is stored and run."""
 
-    kind: Literal["script"] = "script"
     language: str
     """The name of a runtime."""
     source: str
@@ -80,22 +79,45 @@ class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How often it may run again when its sandbox was lost or the platform failed; never for a failure of its own."""
 
 
-class RetryPolicy(msgspec.Struct, frozen=True):
+class WaitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="wait"):
+    """A node that lets time pass, also while execd is down; exactly one of the two is set."""
+
+    seconds: float | None = None
+    """From its start."""
+    until: datetime | None = None
+    """UTC; a moment that has passed is no wait at all."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="input"):
+    """A node that asks a person and goes on with the answer."""
+
+    prompts: tuple[Prompt, ...]
+    expires_s: float | None = None
+    """How long it asks before it fails; None: for ever."""
+
+
+NodeSpec = ScriptSpec | WaitSpec | InputSpec
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a node may run again."""
 
     retries: int = 0
     """Further attempts after the first, for outcomes that are retryable."""
     delay_s: float = 0.0
     """Wait before the first further attempt; doubles each time."""
+    on_lost: bool = False
+    """Whether an attempt that was cut off in the middle (its worker or sandbox is gone) may be repeated: what it did
+    outside, if anything, is then done twice, so only its author can say."""
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step of a graph."""
 
     id: NodeId
     type: str
     label: str
-    spec: ScriptSpec
+    spec: NodeSpec
     needs: tuple[NodeId, ...] = ()
     """The nodes that must have succeeded before it starts."""
     retry: RetryPolicy = RetryPolicy()
@@ -106,12 +128,26 @@ class Graph(msgspec.Struct, frozen=True):
 
     nodes: tuple[Node, ...]
     parallelism: int = 16
-    """How many nodes may run at one time."""
+    """How many nodes may run, or wait to run again, at one time; one that waits for a person or a moment takes no place."""
+
+
+class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="workflow"):
+    """A graph of nodes, complete and checked, as it is stored and run."""
+
+    nodes: tuple[Node, ...]
+    parallelism: int = 16
+    """See `Graph`."""
+
+
+ExecutionSpec = ScriptSpec | WorkflowSpec
+
+SPEC_TYPES: dict[str, type[ExecutionSpec]] = {"script": ScriptSpec, "workflow": WorkflowSpec}
+"""The spec of each kind of execution."""
 
 
 def script_graph(spec: ScriptSpec, *, name: str) -> Graph:
-    """Make the one-node graph of a script."""
-    retry = RetryPolicy(retries=spec.retries)
+    """Make the one-node graph of a script. Its `retries` are its author's word that it may be repeated."""
+    retry = RetryPolicy(retries=spec.retries, on_lost=spec.retries > 0)
     return Graph(nodes=(Node(id=SCRIPT_NODE, type="script", label=name, spec=spec, retry=retry),))
 
 
@@ -123,16 +159,27 @@ class Priority(enum.IntEnum):
     LOW = 2
 
 
-def encode_spec(spec: ScriptSpec) -> bytes:
+def kind_of(spec: ExecutionSpec) -> str:
+    """Name the kind of execution, as records and events do."""
+    return next(kind for kind, spec_type in SPEC_TYPES.items() if isinstance(spec, spec_type))
+
+
+def encode_spec(spec: ExecutionSpec) -> bytes:
     """Give a spec as it is stored."""
     return msgspec.json.encode(spec)
 
 
-def decode_spec(stored: bytes) -> ScriptSpec:
-    """Read back what `encode_spec` gave."""
-    return msgspec.json.decode(stored, type=ScriptSpec)
+def decode_spec(stored: bytes, *, kind: str) -> ExecutionSpec:
+    """Read back what `encode_spec` gave.
+
+    Args:
+        kind: as the record has it.
+    """
+    return msgspec.json.decode(stored, type=SPEC_TYPES[kind])
 
 
-def graph_of(spec: ScriptSpec, *, name: str) -> Graph:
+def graph_of(spec: ExecutionSpec, *, name: str) -> Graph:
     """Compile a spec of any kind to the graph that runs it; the one place that knows the kinds."""
-    return script_graph(spec, name=name)
+    if isinstance(spec, ScriptSpec):
+        return script_graph(spec, name=name)
+    return Graph(nodes=spec.nodes, parallelism=spec.parallelism)

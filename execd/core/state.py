@@ -1,17 +1,14 @@
 """Where an execution stands: a value that only facts can change.
 
-`evolve(state, fact)` is the whole of it: the table says which facts may follow in which phase, the functions below it
-what each adds. A live machine and a recovered one are the same thing, because both are this fold over the journal.
-A missing row is an error in execd, never in a script.
-
-Anyone who edits the tables: the diagram in docs/architecture.md is drawn from them (`make diagram`).
+`evolve(state, fact)` is the whole of it: core/transitions.py says which facts may follow in which phase, the functions
+below what each adds. A live machine and a recovered one are the same thing, because both are this fold over the journal.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from immutables import Map
@@ -21,26 +18,22 @@ from execd.core.events import (
     TERMINAL_TYPES,
     EventData,
     ExecutionEnded,
-    ExecutionPaused,
-    ExecutionQueued,
     ExecutionRequested,
-    ExecutionResumed,
     ExecutionStarted,
     Fact,
     Failure,
+    InputReceived,
+    InputRequired,
     NodeCompleted,
     NodeFailed,
     NodeId,
     NodeRetrying,
-    NodeSkipped,
     NodeStarted,
+    NodeWaiting,
     Output,
     OutputTruncated,
     PodCreated,
-    PodRunning,
-    PodScheduled,
     PodTerminated,
-    ResultStored,
     Status,
     StopMode,
     StopRequested,
@@ -48,88 +41,7 @@ from execd.core.events import (
     Usage,
 )
 from execd.core.specs import Graph, Node
-
-
-class Phase(enum.Enum):
-    """The execution as a whole."""
-
-    NEW = "new"
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    """What runs finishes, nothing starts."""
-    STOPPING = "stopping"
-    """A stop was asked for and what runs is not over yet."""
-    ENDED = "ended"
-    """The terminal event is there, `result_stored` comes in the same write."""
-    STORED = "stored"
-
-
-class NodePhase(enum.StrEnum):
-    """One node."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-    @property
-    def is_over(self) -> bool:
-        return self in {NodePhase.COMPLETED, NodePhase.FAILED, NodePhase.SKIPPED}
-
-
-_NODE_LIFE: tuple[type[EventData], ...] = (
-    NodeStarted,
-    PodCreated,
-    PodScheduled,
-    PodRunning,
-    Output,
-    OutputTruncated,
-    PodTerminated,
-    NodeCompleted,
-    NodeFailed,
-    NodeSkipped,
-    NodeRetrying,
-)
-_ENDINGS: tuple[type[EventData], ...] = tuple(TERMINAL_TYPES.values())
-
-TRANSITIONS: dict[tuple[Phase, type[EventData]], Phase] = {
-    (Phase.NEW, ExecutionRequested): Phase.QUEUED,
-    (Phase.QUEUED, ExecutionQueued): Phase.QUEUED,
-    (Phase.QUEUED, ExecutionStarted): Phase.RUNNING,
-    (Phase.QUEUED, StopRequested): Phase.STOPPING,
-    (Phase.RUNNING, ExecutionPaused): Phase.PAUSED,
-    (Phase.RUNNING, StopRequested): Phase.STOPPING,
-    (Phase.PAUSED, ExecutionResumed): Phase.RUNNING,
-    (Phase.PAUSED, StopRequested): Phase.STOPPING,
-    (Phase.STOPPING, StopRequested): Phase.STOPPING,
-    (Phase.ENDED, ResultStored): Phase.STORED,
-    **{(phase, fact): phase for phase in (Phase.RUNNING, Phase.PAUSED, Phase.STOPPING) for fact in _NODE_LIFE},
-    **{(phase, fact): Phase.ENDED for phase in (Phase.RUNNING, Phase.PAUSED, Phase.STOPPING) for fact in _ENDINGS},
-}
-
-NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
-    (NodePhase.PENDING, NodeStarted): NodePhase.RUNNING,
-    (NodePhase.PENDING, NodeSkipped): NodePhase.SKIPPED,
-    (NodePhase.RUNNING, PodCreated): NodePhase.RUNNING,
-    (NodePhase.RUNNING, PodScheduled): NodePhase.RUNNING,
-    (NodePhase.RUNNING, PodRunning): NodePhase.RUNNING,
-    (NodePhase.RUNNING, Output): NodePhase.RUNNING,
-    (NodePhase.RUNNING, OutputTruncated): NodePhase.RUNNING,
-    (NodePhase.RUNNING, PodTerminated): NodePhase.RUNNING,
-    (NodePhase.RUNNING, NodeCompleted): NodePhase.COMPLETED,
-    (NodePhase.RUNNING, NodeFailed): NodePhase.FAILED,
-    (NodePhase.RUNNING, NodeRetrying): NodePhase.RETRYING,
-    (NodePhase.RETRYING, NodeStarted): NodePhase.RUNNING,
-    (NodePhase.RETRYING, NodeFailed): NodePhase.FAILED,
-}
-
-
-class IllegalTransitionError(Exception):
-    """A fact came in a phase that has no row for it: a defect of execd, which the saga's crash barrier turns into
-    `internal_error`. The state is unchanged."""
+from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
 
 class NodeRun(msgspec.Struct, frozen=True):
@@ -142,7 +54,12 @@ class NodeRun(msgspec.Struct, frozen=True):
     started_at: datetime | None = None
     duration_ms: int | None = None
     error: Failure | None = None
-    retry_at: datetime | None = None
+    due_at: datetime | None = None
+    """When its timer fires: the next attempt, the end of its wait, or the end of a person's time to answer."""
+    asking: InputRequired | None = None
+    """What a person is asked."""
+    output: Any = None
+    """What it gave, once it completed."""
     pod: PodCreated | None = None
     """The pod of this attempt, from its announcement to its end."""
     verdict: PodTerminated | None = None
@@ -161,6 +78,8 @@ class State(msgspec.Struct, frozen=True):
     ready: tuple[NodeId, ...] = ()
     """Pending nodes whose needs are met, in the order they became so."""
     running: frozenset[NodeId] = frozenset()
+    retrying: frozenset[NodeId] = frozenset()
+    waiting: frozenset[NodeId] = frozenset()
     unfinished: int = 0
     """How many nodes are not over."""
     captures: Map[tuple[NodeId, Stream], Capture] = Map()
@@ -180,7 +99,25 @@ class State(msgspec.Struct, frozen=True):
             return self.ending.status
         if self.phase in {Phase.NEW, Phase.QUEUED} or (self.phase is Phase.STOPPING and self.started_at is None):
             return Status.QUEUED
-        return Status.PAUSED if self.phase is Phase.PAUSED else Status.RUNNING
+        if self.phase is Phase.PAUSED:
+            return Status.PAUSED
+        return Status.WAITING_INPUT if self._waits_for_people_only else Status.RUNNING
+
+    @property
+    def is_winding_down(self) -> bool:
+        """Whether nothing more may start: somebody stopped it, or a node failed."""
+        return self.stop is not None or self.first_failure is not None
+
+    @property
+    def has_free_place(self) -> bool:
+        """Whether one more node may run at this time."""
+        return len(self.running) + len(self.retrying) < self.graph.parallelism
+
+    @property
+    def _waits_for_people_only(self) -> bool:
+        if self.running or self.retrying:
+            return False
+        return any(self.runs[node].asking is not None for node in self.waiting)
 
 
 def new_state(graph: Graph) -> State:
@@ -243,6 +180,13 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     return msgspec.structs.replace(state, runs=state.runs.set(node, msgspec.structs.replace(run, phase=phase)))
 
 
+_SETS: dict[NodePhase, str] = {
+    NodePhase.RUNNING: "running",
+    NodePhase.RETRYING: "retrying",
+    NodePhase.WAITING: "waiting",
+}
+
+
 def _count_phase(state: State, node: NodeId, before: NodePhase, after: NodePhase) -> State:
     """Keep the sets that follow from the phases, so that no step has to look at every node."""
     if after is before:
@@ -250,10 +194,10 @@ def _count_phase(state: State, node: NodeId, before: NodePhase, after: NodePhase
     changes: dict[str, object] = {}
     if before is NodePhase.PENDING and node in state.ready:
         changes["ready"] = tuple(other for other in state.ready if other != node)
-    if after is NodePhase.RUNNING:
-        changes["running"] = state.running | {node}
-    if before is NodePhase.RUNNING:
-        changes["running"] = state.running - {node}
+    if before in _SETS:
+        changes[_SETS[before]] = getattr(state, _SETS[before]) - {node}
+    if after in _SETS:
+        changes[_SETS[after]] = getattr(state, _SETS[after]) | {node}
     if after.is_over:
         changes["unfinished"] = state.unfinished - 1
     return msgspec.structs.replace(state, **changes)
@@ -275,7 +219,7 @@ def _terminated(run: NodeRun, fact: Fact) -> NodeRun:
 
 def _completed(run: NodeRun, fact: Fact) -> NodeRun:
     assert isinstance(fact.data, NodeCompleted)
-    return msgspec.structs.replace(run, duration_ms=fact.data.duration_ms)
+    return msgspec.structs.replace(run, duration_ms=fact.data.duration_ms, output=fact.data.output)
 
 
 def _failed(run: NodeRun, fact: Fact) -> NodeRun:
@@ -285,7 +229,21 @@ def _failed(run: NodeRun, fact: Fact) -> NodeRun:
 
 def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
     assert isinstance(fact.data, NodeRetrying)
-    return msgspec.structs.replace(run, error=fact.data.error, retry_at=fact.data.retry_at)
+    return msgspec.structs.replace(run, error=fact.data.error, due_at=fact.data.retry_at)
+
+
+def _waiting(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, NodeWaiting)
+    return msgspec.structs.replace(run, due_at=fact.data.until)
+
+
+def _asking(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, InputRequired)
+    return msgspec.structs.replace(run, asking=fact.data, due_at=fact.data.expires_at)
+
+
+def _answered(run: NodeRun, fact: Fact) -> NodeRun:
+    return msgspec.structs.replace(run, asking=None, due_at=None)
 
 
 _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
@@ -295,6 +253,9 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeCompleted: _completed,
     NodeFailed: _failed,
     NodeRetrying: _retrying,
+    NodeWaiting: _waiting,
+    InputRequired: _asking,
+    InputReceived: _answered,
 }
 
 

@@ -8,10 +8,10 @@ import msgspec
 from quart import Quart, Response, request
 
 from execd.core.codec import StoredEvent
-from execd.core.errors import NotFoundError
+from execd.core.errors import ConflictError, NotFoundError
 from execd.core.events import RESULT_STORED, ExecutionId
 from execd.core.parsing import ScriptRequest, digest_of
-from execd.core.specs import SCRIPT_NODE, decode_spec
+from execd.core.specs import SCRIPT_NODE, ScriptSpec, decode_spec
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
 from execd.http.credentials import require
@@ -157,7 +157,10 @@ class ExecutionRoutes:
         begin = parse_retry(await read_optional_json(request, self._front.config), nodes=(SCRIPT_NODE,))
         if not record.status.is_final:
             raise NotFinishedError(f"the execution is {record.status}; only one that has ended can be retried")
-        asked = ScriptRequest(name=record.name, spec=decode_spec(record.spec), priority=record.priority)
+        spec = decode_spec(record.spec, kind=record.kind)
+        if not isinstance(spec, ScriptSpec):
+            raise ConflictError(f"a {record.kind} cannot be retried yet; only a script can")
+        asked = ScriptRequest(name=record.name, spec=spec, priority=record.priority)
         return await self._submit(asked, identity, key=key, attempt_of=record.id, begin=begin)
 
     async def _submit(

@@ -10,7 +10,7 @@ import msgspec
 
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, Status, WorkspaceId
-from execd.core.specs import ScriptSpec
+from execd.core.specs import ExecutionSpec
 from execd.ports.store import ExecutionRecord, Store, TokenStore
 
 
@@ -20,7 +20,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     workspace: WorkspaceId
     user: str
     name: str
-    spec: ScriptSpec
+    spec: ExecutionSpec
     priority: int = 1
     idempotency_key: str | None = None
     request_sha256: str | None = None
@@ -54,6 +54,14 @@ class Pause(Command, frozen=True):
 
 class Resume(Command, frozen=True):
     by: str
+
+
+class ProvideInput(Command, frozen=True):
+    """Answer what an input node asks."""
+
+    by: str
+    prompt_id: str
+    values: Mapping[str, str]
 
 
 class SendStdin(Command, frozen=True):
@@ -149,7 +157,7 @@ class Engine(Protocol):
         Raises:
             NotFoundError: no such execution.
             ConflictError: it is final, or its state does not allow the command; the message names the state.
-            OverloadedError: its mailbox is full (stdin that nobody reads).
+            OverloadedError: its mailbox is full (stdin that nobody reads), or it changes hands just now.
         """
 
     async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None: ...

@@ -30,7 +30,7 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     attempt_of: ExecutionId | None = None
     owner: str
-    """The instance that runs it."""
+    """The instance that runs it; whether that lives is said by its lease, not here."""
     epoch: int = 1
     """Rises by one with each adoption; a write with an older one is refused."""
     head_seq: int = 0
@@ -125,7 +125,26 @@ class Store(Protocol):
         """Make `owner` the owner of unfinished executions, with a higher epoch, and give them, oldest first.
 
         Args:
-            only: this one, whoever has it; None for every one whose owner is another.
+            only: this one, whoever has it; None for every one whose owner is another and holds no lease that still
+                runs. An owner never heard of holds none.
+
+        Raises:
+            StoreUnavailableError: some may have been taken. Asking again as the same owner gives those too: an
+                execution that has an owner and that nobody runs would never end.
+        """
+
+    async def renew_lease(self, owner: str, *, lease_s: float) -> None:
+        """Note that `owner` lives for at least so long from now, on the store's own clock: instances' clocks differ.
+
+        Raises:
+            StoreUnavailableError: it may or may not be noted; ask again.
+        """
+
+    async def release_lease(self, owner: str) -> None:
+        """Note that `owner` is gone: what it has may be adopted at once. Idempotent.
+
+        Raises:
+            StoreUnavailableError: it may or may not be noted; ask again.
         """
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None: ...

@@ -6,11 +6,15 @@ import pytest
 import trio
 import trio.testing
 
+from execd.actors.engine import ASK_DEADLINE_S
+from execd.actors.messages import SendCommand, SubmitExecution, Subscribe
 from execd.actors.supervisor import BUDGET, BudgetSpentError, supervise
+from execd.core.errors import ExecdError, OverloadedError, StoreUnavailableError
 from execd.core.events import ExecutionId, ResultStored, Status
-from execd.ports import EvictedError
+from execd.mailbox import Reply
+from execd.ports import EvictedError, Pause, Subscription, WriteOutcome
 from execd.telemetry import Counters
-from tests.support.engines import W, open_world
+from tests.support.engines import W, open_world, submission
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
 
@@ -178,3 +182,71 @@ async def test_what_outlasts_the_grace_is_cut_and_its_pod_removed(autojump_clock
     assert isinstance(result, ResultStored)
     assert result.error is not None
     assert result.error.code == "worker_lost"
+
+
+async def test_a_submission_in_a_crashed_coordinators_hand_is_answered_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was not accepted and may be sent again: nobody should wait ten seconds to hear that nothing is known."""
+    async with open_world(talk) as world:
+        reply: Reply[WriteOutcome] = Reply()
+        broken = SubmitExecution(execution_id=ExecutionId("e"), submission=None, reply=reply)  # type: ignore[arg-type] # the defect
+        world.engine._to_coordinator.post_nowait(broken)
+        with trio.fail_after(0.1), pytest.raises(OverloadedError, match="restarting"):
+            await reply.wait()
+
+        assert world.store.records == {}
+        assert isinstance((await world.watch(await world.submit()))[-1].data, ResultStored)
+
+
+async def test_a_submission_that_no_store_takes_is_answered_when_the_coordinator_goes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The other way out of the hand: it waits for room at a writer whose store hangs, and execd stops. It was not accepted."""
+    store = TroubledStore()
+    answers: list[ExecdError] = []
+
+    async def submit_in_vain() -> None:
+        try:
+            await world.engine.submit(submission())
+        except ExecdError as error:
+            answers.append(error)
+
+    async with trio.open_nursery() as nursery:
+        async with open_world(talk, store=store, capacity=0) as world:
+            await trio.sleep(1)
+            store.gate = trio.Event()
+            for _ in range(2):
+                nursery.start_soon(submit_in_vain)
+                await trio.sleep(0.1)
+            began = trio.current_time()
+        assert trio.current_time() - began < ASK_DEADLINE_S
+
+    assert [type(answer) for answer in answers] == [OverloadedError, StoreUnavailableError]
+
+
+async def test_a_command_in_a_crashed_coordinators_hand_is_answered_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its saga dies with the coordinator, so it is not obeyed, and the asker may try again."""
+    async with open_world(talk) as world:
+        reply: Reply[bool] = Reply()
+        broken = SendCommand(execution_id=[], command=Pause(by="u"), reply=reply)  # type: ignore[arg-type] # the defect
+        world.engine._to_coordinator.post_nowait(broken)
+        with trio.fail_after(0.1), pytest.raises(OverloadedError, match="restarting"):
+            await reply.wait()
+
+
+async def test_a_subscription_in_a_crashed_routers_hand_is_answered_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A viewer that comes in that instant is told to come again, as those that were there already are."""
+    async with open_world(talk) as world:
+        reply: Reply[Subscription] = Reply()
+        broken = Subscribe(execution_id=[], workspace=W, after_seq=0, reply=reply)  # type: ignore[arg-type] # the defect
+        await world.engine._to_router.tx.send(broken)
+        with trio.fail_after(0.1), pytest.raises(OverloadedError, match="restarting"):
+            await reply.wait()
+
+        assert world.engine.statistics()["execd_viewers"] == 0
+        assert isinstance((await world.watch(await world.submit()))[-1].data, ResultStored)

@@ -252,7 +252,7 @@ async def test_a_script_lost_with_its_worker_fails_or_runs_again_as_its_spec_say
 def test_only_the_result_writer_writes() -> None:
     """Invariant 5: no other module of the package calls what changes executions and journals."""
     package = Path(__file__).parents[2] / "execd"
-    writers = {"write", "adopt", "sweep"}
+    writers = {"write", "adopt", "sweep", "renew_lease", "release_lease"}
     found = set()
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -268,7 +268,8 @@ async def test_a_stale_owner_is_stopped_by_the_store(autojump_clock: trio.testin
     async with open_world(talk, store=store) as world:
         execution_id = await world.submit()
         await trio.sleep(2.5)
-        (taken,) = await store.adopt("another")
+        await store.renew_lease("another", lease_s=3600)
+        (taken,) = await store.adopt("another", only=execution_id)
         await trio.sleep(30)
 
         assert store.records[execution_id].epoch == taken.epoch

@@ -61,6 +61,29 @@ async def test_terminal_records_are_synced_and_others_are_not(tmp_path: Path) ->
     assert [line.rpartition(" ")[2] for line in levels] == ["NORMAL", "NORMAL", "FULL"]
 
 
+async def test_a_lease_and_an_adoption_that_finds_nothing_begin_no_transaction(tmp_path: Path) -> None:
+    """Both happen every few seconds on an idle server: they must neither touch the disk nor meet another's lock."""
+    async with open_sqlite_store(tmp_path, is_power_safe=True) as store:
+        await store.write([create()])
+        statements: list[str] = []
+        store._writer.set_trace_callback(statements.append)
+        await store.renew_lease("one", lease_s=3600)
+        assert await store.adopt("two") == []
+        await store.release_lease("two")
+
+    assert [sql.split()[0] for sql in statements] == ["SELECT"]
+
+
+async def test_a_new_process_finds_no_lease(tmp_path: Path) -> None:
+    """One process per file: who has its lock proves that every former owner is gone, however long it said it would live."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        await store.write([create()])
+        await store.renew_lease("one", lease_s=3600)
+
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        assert [record.id for record in await store.adopt("two")] == [E1]
+
+
 async def test_power_durability_syncs_everything(tmp_path: Path) -> None:
     """The stronger setting holds for every write."""
     async with open_sqlite_store(tmp_path, is_power_safe=True) as store:

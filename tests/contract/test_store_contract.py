@@ -144,6 +144,86 @@ async def test_adoption_takes_what_is_unfinished_and_anothers(store: AnyStore) -
     assert [(record.id, record.epoch) for record in await store.adopt("two", only=E1)] == [(E1, 3)]
 
 
+async def test_a_lease_that_runs_protects_what_its_owner_has(store: AnyStore) -> None:
+    """Several instances share a store: nobody takes from one that lives."""
+    await store.write([create(E1), create(E2, owner="dead")])
+    await store.renew_lease("one", lease_s=3600)
+
+    assert [record.id for record in await store.adopt("two")] == [E2]
+    assert await store.write([append(3, 3, epoch=1)]) == [Stored()]
+
+
+async def test_a_lapsed_lease_protects_nothing(store: AnyStore) -> None:
+    """Invariant 4: what a dead instance had accepted is taken over by whoever lives."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=0)
+
+    assert [(record.owner, record.epoch) for record in await store.adopt("two")] == [("two", 2)]
+
+
+async def test_whose_lease_lapsed_and_nobody_noticed_goes_on(store: AnyStore) -> None:
+    """A pause is no crime: only an adoption takes an execution away, and the next renewal protects it again."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=0)
+
+    assert await store.write([append(3, 3)]) == [Stored()]
+    await store.renew_lease("one", lease_s=3600)
+    assert await store.adopt("two") == []
+
+
+async def test_a_released_lease_lets_go_at_once(store: AnyStore) -> None:
+    """After a clean stop nobody waits for a lease to lapse; letting go twice, or of nothing, is no fault."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=3600)
+
+    await store.release_lease("one")
+    await store.release_lease("one")
+    await store.release_lease("nobody")
+
+    assert [record.id for record in await store.adopt("two")] == [E1]
+
+
+async def test_renewing_extends_and_never_shortens(store: AnyStore) -> None:
+    """`At least so long` was promised, and the longest promise holds."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=0)
+    await store.renew_lease("one", lease_s=3600)
+    await store.renew_lease("one", lease_s=0)
+
+    assert await store.adopt("two") == []
+
+
+async def test_a_lease_is_its_owners_only(store: AnyStore) -> None:
+    """That the adopter lives, or a third, protects nobody else."""
+    await store.write([create(E1), create(E2, owner="three")])
+    for living in ("two", "three"):
+        await store.renew_lease(living, lease_s=3600)
+
+    assert [record.id for record in await store.adopt("two")] == [E1]
+
+
+async def test_naming_the_one_ignores_leases(store: AnyStore) -> None:
+    """An owner whose own saga crashed takes its execution again, under a higher epoch, while its lease runs."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=3600)
+
+    assert [(record.owner, record.epoch) for record in await store.adopt("one", only=E1)] == [("one", 2)]
+    assert [(record.owner, record.epoch) for record in await store.adopt("two", only=E1)] == [("two", 3)]
+
+
+async def test_a_former_owner_that_comes_back_is_fenced(store: AnyStore) -> None:
+    """Invariant 6: it was frozen past its lease; renewing that does not give back what was taken."""
+    await store.write([create()])
+    await store.renew_lease("one", lease_s=0)
+    await store.adopt("two")
+    await store.renew_lease("two", lease_s=3600)
+
+    await store.renew_lease("one", lease_s=3600)
+
+    assert isinstance((await store.write([append(3, 3, epoch=1)]))[0], Fenced)
+    assert await store.adopt("one") == []
+
+
 async def test_writing_again_what_is_there_is_stored(store: AnyStore) -> None:
     """The answer to a write may be lost; asking again must neither fail nor double anything."""
     batch = [create(), append(3, 4)]

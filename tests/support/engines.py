@@ -17,7 +17,7 @@ from execd.bootstrap import Capacities, Parts, run_actors
 from execd.core.codec import decode_event
 from execd.core.errors import OverloadedError
 from execd.core.events import Event, ExecutionId, WorkspaceId
-from execd.core.specs import Limits, ScriptSpec
+from execd.core.specs import ExecutionSpec, Limits, ScriptSpec
 from execd.ports import EvictedError, Store, Submission
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StreamSettings
 from tests.support.scripted_runner import Script, ScriptedRunner
@@ -48,9 +48,11 @@ class World:
     store: MemoryStore
     runner: ScriptedRunner
 
-    async def submit(self, name: str = "test", *, workspace: str = "w", retries: int = 0) -> ExecutionId:
+    async def submit(
+        self, name: str = "test", *, workspace: str = "w", retries: int = 0, spec: ExecutionSpec | None = None
+    ) -> ExecutionId:
         """Submit as a patient client does: a full mailbox (capacity 0 is always nearly full) is asked again."""
-        asked = submission(name, workspace=workspace, retries=retries)
+        asked = submission(name, workspace=workspace, retries=retries, spec=spec)
         while True:
             try:
                 return (await self.engine.submit(asked)).id
@@ -62,9 +64,11 @@ class World:
         return await watch(self.engine, execution_id, after_seq=after_seq)
 
 
-def submission(name: str = "test", *, workspace: str = "w", retries: int = 0) -> Submission:
-    spec = ScriptSpec(language="python", source="pass", limits=Limits(), retries=retries)
-    return Submission(workspace=WorkspaceId(workspace), user="tester", name=name, spec=spec)
+def submission(
+    name: str = "test", *, workspace: str = "w", retries: int = 0, spec: ExecutionSpec | None = None
+) -> Submission:
+    script = ScriptSpec(language="python", source="pass", limits=Limits(), retries=retries)
+    return Submission(workspace=WorkspaceId(workspace), user="tester", name=name, spec=spec or script)
 
 
 async def watch(engine: LocalEngine, execution_id: ExecutionId, *, after_seq: int = 0) -> list[Event]:

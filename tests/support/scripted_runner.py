@@ -33,6 +33,8 @@ class ScriptedPod:
         self.is_stdin_closed = False
         self.is_started = False
         self.is_closed = False
+        self.closing_s = 0.0
+        """How long its removal takes."""
         self.stop_asked = trio.Event()
         self._runner = runner
         self._tx, self._rx = trio.open_memory_channel[Frame](0)
@@ -85,6 +87,7 @@ class ScriptedPod:
 
     async def close(self) -> None:
         self._scope.cancel()
+        await trio.sleep(self.closing_s)
         self.is_closed = True
 
 

@@ -67,6 +67,10 @@ class ServerProcess:
         """Ask it to stop, and do not wait."""
         self._process.terminate()
 
+    def wait_end(self, *, within_s: float) -> int:
+        """Wait until it ends by itself and give its exit code."""
+        return self._process.wait(within_s)
+
     def stop(self) -> int:
         """Stop it as a supervisor would and give its exit code. Idempotent."""
         self._process.terminate()

@@ -20,6 +20,7 @@ from execd.core.events import (
     NodeId,
     NodeResult,
     Output,
+    Prompt,
     ResultStored,
     Status,
     StopMode,
@@ -42,6 +43,8 @@ SAMPLES: dict[object, object] = {
     tuple[str, ...]: ("a",),
     tuple[NodeResult, ...]: (NodeResult(id="main", status="failed", attempts=1),),
     dict[str, Any]: {"k": 1},
+    dict[str, str]: {"k": "v"},
+    tuple[Prompt, ...]: (Prompt(key="k", label="l", choices=("a", "b"), default="a"),),
     dict[Stream, StreamTotals]: {Stream.STDOUT: StreamTotals(total_bytes=3)},
 }
 

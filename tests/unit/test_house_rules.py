@@ -110,7 +110,16 @@ def test_every_test_has_a_sentence() -> None:
     assert silent == []
 
 
-RANKS = {"step_runner": 0, "pod_watcher": 0, "engine": 0, "saga": 1, "journal": 1, "coordinator": 2, "result_writer": 3}
+RANKS = {
+    "step_runner": 0,
+    "pod_watcher": 0,
+    "engine": 0,
+    "lease_keeper": 0,
+    "saga": 1,
+    "journal": 1,
+    "coordinator": 2,
+    "result_writer": 3,
+}
 RANK_OF_RECEIVER = {"to_saga": 1, "to_coordinator": 2, "to_writer": 3, "to_router": 4}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from execd.core.codec import decode_event, number_fact, to_fact
-from execd.core.errors import ConflictError
+from execd.core.errors import ConflictError, InvalidRequestError
 from execd.core.events import (
     TYPE_NAMES,
     ExecutionEnded,
@@ -20,6 +20,7 @@ from execd.core.events import (
     Fact,
     NodeId,
     Output,
+    Prompt,
     ResultStored,
     Status,
     StopMode,
@@ -29,6 +30,7 @@ from execd.core.machine import step
 from execd.core.outcome import ExitRecord, Outcome, PodState, classify
 from execd.core.signals import (
     Begin,
+    InputProvided,
     LaunchNode,
     Lost,
     NodeExited,
@@ -39,25 +41,31 @@ from execd.core.signals import (
     PodProgressed,
     Record,
     ResumeAsked,
-    RetryDue,
-    ScheduleRetry,
+    SetTimer,
     Signal,
     StartPod,
     StopAsked,
     StopNode,
+    TimerDue,
 )
-from execd.core.specs import Graph, Limits, Node, RetryPolicy, ScriptSpec, script_graph
-from execd.core.state import (
-    NODE_TRANSITIONS,
-    TRANSITIONS,
-    IllegalTransitionError,
-    NodePhase,
-    Phase,
-    State,
-    evolve,
-    fold,
-    new_state,
+from execd.core.specs import (
+    Graph,
+    InputSpec,
+    Limits,
+    Node,
+    NodeSpec,
+    RetryPolicy,
+    ScriptSpec,
+    WaitSpec,
+    WorkflowSpec,
+    decode_spec,
+    encode_spec,
+    graph_of,
+    kind_of,
+    script_graph,
 )
+from execd.core.state import State, evolve, fold, new_state
+from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 MAIN = NodeId("main")
@@ -87,7 +95,7 @@ class World:
         self.launched: list[tuple[NodeId, int]] = []
         self.started: list[tuple[NodeId, int]] = []
         self.stopped: set[tuple[NodeId, int]] = set()
-        self.retries: list[NodeId] = []
+        self.timers: list[tuple[NodeId, int]] = []
 
     def hear(self, signal: Signal) -> None:
         before = self.state.head_seq
@@ -105,8 +113,8 @@ class World:
                     self.started.append((node, attempt))
                 case StopNode(node=node, attempt=attempt):
                     self.stopped.add((node, attempt))
-                case ScheduleRetry(node=node):
-                    self.retries.append(node)
+                case SetTimer(node=node, attempt=attempt):
+                    self.timers.append((node, attempt))
         assert self.state.head_seq == before + told, "every change is a fact"
 
     def begin(self) -> None:
@@ -117,6 +125,10 @@ class World:
         for node, attempt in self.launched:
             self.hear(prepared(node, attempt, self.now))
         self.launched.clear()
+
+    def fire(self, node: NodeId = MAIN, attempt: int = 1) -> None:
+        self.hear(TimerDue(at=self.now, node=node, attempt=attempt))
+        self.prepare_launched()
 
     def exit(self, outcome: Outcome, node: NodeId = MAIN, attempt: int = 1) -> None:
         self.hear(NodeExited(at=self.now, node=node, attempt=attempt, outcome=outcome))
@@ -260,9 +272,8 @@ def test_a_lost_sandbox_runs_again_only_if_the_spec_says_so() -> None:
     world.begin()
 
     world.exit(LOST)
-    assert world.retries == [MAIN]
-    world.hear(RetryDue(at=AT, node=MAIN))
-    world.prepare_launched()
+    assert world.timers == [(MAIN, 1)]
+    world.fire()
     world.exit(LOST, attempt=2)
 
     assert world.started == [(MAIN, 1), (MAIN, 2)]
@@ -276,8 +287,7 @@ def test_a_further_attempt_starts_with_empty_streams() -> None:
     world.begin()
     world.hear(OutputArrived(at=AT, node=MAIN, attempt=1, output=Output(stream=Stream.STDOUT, offset=0, text="one")))
     world.exit(LOST)
-    world.hear(RetryDue(at=AT, node=MAIN))
-    world.prepare_launched()
+    world.fire()
 
     world.hear(OutputArrived(at=AT, node=MAIN, attempt=2, output=Output(stream=Stream.STDOUT, offset=0, text="two")))
     world.exit(SUCCESS, attempt=2)
@@ -370,6 +380,204 @@ def test_terminal_phases_have_no_way_out() -> None:
     assert not [fact for phase, fact in NODE_TRANSITIONS if phase.is_over]
 
 
+YES_OR_NO = InputSpec(prompts=(Prompt(key="go", label="Go on?", choices=("yes", "no")),))
+
+
+def graph(*nodes: tuple[str, NodeSpec, str], parallelism: int = 16, **policy: object) -> Graph:
+    """Make a graph of (id, spec, needs as one text) triples."""
+    return Graph(
+        nodes=tuple(
+            Node(
+                id=NodeId(name),
+                type="t",
+                label=name,
+                spec=spec,
+                needs=tuple(NodeId(need) for need in needs.split()),
+                retry=RetryPolicy(**policy),  # type: ignore[arg-type] # fields by name
+            )
+            for name, spec, needs in nodes
+        ),
+        parallelism=parallelism,
+    )
+
+
+def test_a_wait_is_over_when_its_timer_fires() -> None:
+    """It takes no place while it waits, and what needs it starts after it."""
+    world = World(graph(("pause", WaitSpec(seconds=5.0), ""), ("work", script(), "pause")))
+    world.begin()
+    assert world.timers == [("pause", 1)]
+    assert not world.state.running
+
+    world.fire(NodeId("pause"))
+    world.exit(SUCCESS, NodeId("work"))
+
+    assert world.result.status is Status.COMPLETED
+    assert [t for t in world.types() if t.startswith("node")] == [
+        "node_started",
+        "node_waiting",
+        "node_completed",
+        "node_started",
+        "node_completed",
+    ]
+
+
+def test_waiting_outlives_the_worker() -> None:
+    """What waits for a moment or a person loses nothing with execd: its timer is set again, for the same moment."""
+    world = World(graph(("pause", WaitSpec(seconds=5.0), ""), ("ask", YES_OR_NO, "")))
+    world.begin()
+    assert world.state.status is Status.WAITING_INPUT
+    before = world.state.runs
+    world.timers.clear()
+
+    world.hear(Lost(at=AT + timedelta(seconds=3), code="worker_lost"))
+
+    assert world.state.runs == before
+    assert world.timers == [("pause", 1)]
+
+
+def test_an_answer_is_checked_and_becomes_the_output() -> None:
+    """A wrong answer is refused with the choices and asked again; a right one goes into the result."""
+    world = World(graph(("ask", YES_OR_NO, "")))
+    world.begin()
+
+    with pytest.raises(InvalidRequestError) as caught:
+        world.hear(InputProvided(at=AT, by="u", prompt_id="ask.1", values={"go": "maybe", "other": "x"}))
+    assert [(fault.path, fault.accepted) for fault in caught.value.faults] == [
+        ("values.go", "yes, no"),
+        ("values.other", "go"),
+    ]
+    world.hear(InputProvided(at=AT, by="u", prompt_id="ask.1", values={"go": "yes"}))
+
+    assert world.result.status is Status.COMPLETED
+    assert world.result.outputs == {"ask": {"go": "yes"}}
+
+
+def test_a_second_answer_is_a_conflict() -> None:
+    """Two people answer at once: the journal holds the first, the second is told."""
+    world = World(graph(("ask", YES_OR_NO, ""), ("more", YES_OR_NO, "")))
+    world.begin()
+    answer = InputProvided(at=AT, by="u", prompt_id="ask.1", values={"go": "yes"})
+    world.hear(answer)
+
+    with pytest.raises(ConflictError, match="nothing asks"):
+        world.hear(answer)
+
+
+def test_a_question_nobody_answers_expires() -> None:
+    """An expired question is a failure, never a success with no answer."""
+    asking = InputSpec(prompts=YES_OR_NO.prompts, expires_s=60.0)
+    world = World(graph(("ask", asking, "")))
+    world.begin()
+
+    world.fire(NodeId("ask"))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert world.result.error.code == "input_expired"
+
+
+@pytest.mark.parametrize("mode", list(StopMode))
+def test_a_stop_ends_waiting_at_once(mode: StopMode) -> None:
+    """Nobody who interrupts wants to wait three days for a timer."""
+    world = World(graph(("pause", WaitSpec(seconds=3e5), ""), ("ask", YES_OR_NO, "")))
+    world.begin()
+
+    world.hear(StopAsked(at=AT, by="u", mode=mode))
+
+    assert world.result.status is (Status.CANCELLED if mode is StopMode.CANCEL else Status.INTERRUPTED)
+    assert [node.status for node in world.result.nodes] == ["not_run", "not_run"]
+
+
+def test_a_node_in_flight_is_repeated_only_with_its_authors_word() -> None:
+    """Retries are for platform failures; one that was cut off may have done its work already."""
+    for on_lost, attempts in ((False, 1), (True, 2)):
+        world = World(graph(("n", script(), ""), retries=2, on_lost=on_lost))
+        world.begin()
+        world.hear(Lost(at=AT, code="worker_lost"))
+        if on_lost:
+            world.fire(NodeId("n"))
+            world.exit(SUCCESS, NodeId("n"), 2)
+
+        assert world.result.nodes[0].attempts == attempts
+        assert world.result.status is (Status.COMPLETED if on_lost else Status.FAILED)
+
+
+def test_what_is_finished_never_runs_again() -> None:
+    """After a crash in the middle of a graph only what was in flight is repeated."""
+    chain = graph(("a", script(), ""), ("b", script(), "a"), ("c", script(), "b"), retries=1, on_lost=True)
+    world = World(chain)
+    world.begin()
+    world.exit(SUCCESS, NodeId("a"))
+    world.prepare_launched()
+
+    world.hear(Lost(at=AT, code="worker_lost"))
+    world.fire(NodeId("b"))
+    world.exit(SUCCESS, NodeId("b"), 2)
+    world.prepare_launched()
+    world.exit(SUCCESS, NodeId("c"))
+
+    assert world.started == [("a", 1), ("b", 1), ("b", 2), ("c", 1)]
+    assert world.result.status is Status.COMPLETED
+
+
+def test_a_retry_keeps_its_place() -> None:
+    """The limit on parallel nodes holds also when one that failed comes back."""
+    world = World(graph(("a", script(), ""), ("b", script(), ""), parallelism=1, retries=1, on_lost=True))
+    world.begin()
+
+    world.exit(LOST, NodeId("a"))
+
+    assert world.started == [("a", 1)]
+    assert not world.state.running
+
+
+def test_a_paused_graph_is_paused_after_a_crash() -> None:
+    """A pause is a person's word and outlives a restart; a retry that comes due meanwhile waits for the resume."""
+    world = World(graph(("a", script(), ""), ("b", script(), "a"), retries=1, on_lost=True))
+    world.begin()
+    world.hear(PauseAsked(at=AT, by="u"))
+    world.hear(Lost(at=AT, code="worker_lost"))
+    world.fire(NodeId("a"))
+    assert world.state.status is Status.PAUSED
+    assert world.started == [("a", 1)]
+
+    world.hear(ResumeAsked(at=AT, by="u"))
+    world.fire(NodeId("a"))
+
+    assert world.started == [("a", 1), ("a", 2)]
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_defect_fails_the_whole_whatever_it_waited_for(*, is_paused: bool) -> None:
+    """A saga's crash ends its execution, also one in which nothing ran: nothing may be left waiting for nobody."""
+    world = World(graph(("a", script(), ""), ("ask", YES_OR_NO, "a"), ("last", script(), "ask")))
+    world.begin()
+    if is_paused:
+        world.hear(PauseAsked(at=AT, by="u"))
+    world.exit(SUCCESS, NodeId("a"))
+
+    world.hear(Lost(at=AT, code="internal_error"))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert world.result.error.code == "internal_error"
+
+
+def test_a_workflow_is_stored_and_read_back() -> None:
+    """Recovery begins with the spec; one written before specs named their kind is read too."""
+    nodes = graph(("pause", WaitSpec(until=AT), ""), ("ask", YES_OR_NO, "pause"), ("work", script(2), "ask")).nodes
+    workflow = WorkflowSpec(nodes=nodes, parallelism=3)
+
+    assert decode_spec(encode_spec(workflow), kind=kind_of(workflow)) == workflow
+    assert graph_of(workflow, name="n") == Graph(nodes=nodes, parallelism=3)
+    assert decode_spec(b'{"language":"python","source":"pass","limits":{},"retries":1}', kind="script") == script(1)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> NodeSpec:
+    return draw(st.sampled_from([script(), script(), script(), WaitSpec(seconds=2.0), WaitSpec(until=AT), YES_OR_NO]))
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
     """Any DAG of up to six nodes: each may need any of those before it."""
@@ -382,9 +590,9 @@ def graphs(draw: st.DrawFn) -> Graph:
                 id=NodeId(f"n{index}"),
                 type="script",
                 label=f"n{index}",
-                spec=script(),
+                spec=draw(specs()),
                 needs=tuple(sorted(needs)),
-                retry=RetryPolicy(retries=draw(st.integers(0, 2))),
+                retry=RetryPolicy(retries=draw(st.integers(0, 2)), on_lost=draw(st.booleans())),
             )
         )
     return Graph(nodes=tuple(nodes), parallelism=draw(st.integers(1, 3)))
@@ -399,7 +607,7 @@ def test_any_world_leads_to_one_end(graph: Graph, seed: int) -> None:
     world = World(graph)
     world.begin()
     live: dict[NodeId, int] = dict(world.started)
-    for _ in range(400):
+    for _ in range(600):
         if world.state.phase is Phase.STORED:
             break
         world.now += timedelta(milliseconds=rng.randrange(1000))
@@ -421,10 +629,15 @@ def _anything(world: World, rng: random.Random, live: dict[NodeId, int]) -> None
     elif choice < 0.1 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
         world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
     elif choice < 0.13:
-        world.hear(Lost(at=world.now, code="worker_lost"))
+        world.hear(Lost(at=world.now, code="internal_error" if choice < 0.105 else "worker_lost"))
         live.clear()
-    elif choice < 0.25 and world.retries:
-        world.hear(RetryDue(at=world.now, node=world.retries.pop()))
+    elif choice < 0.2 and world.state.waiting:
+        asked = [asking for n in sorted(world.state.waiting) if (asking := world.state.runs[n].asking) is not None]
+        for asking in asked[:1]:
+            world.hear(InputProvided(at=world.now, by="u", prompt_id=asking.prompt_id, values={"go": "no"}))
+    elif choice < 0.35 and world.timers:
+        node, attempt = world.timers.pop(rng.randrange(len(world.timers)))
+        world.hear(TimerDue(at=world.now, node=node, attempt=attempt))
     elif node is not None and choice < 0.7:
         output = Output(stream=Stream.STDOUT, offset=0, text="x")
         world.hear(OutputArrived(at=world.now, node=node, attempt=live[node], output=output))
@@ -433,6 +646,10 @@ def _anything(world: World, rng: random.Random, live: dict[NodeId, int]) -> None
         world.exit(outcome, node, live.pop(node))
     elif world.state.phase is Phase.PAUSED:
         world.hear(ResumeAsked(at=world.now, by="u"))
+
+
+def graph_policy(graph: Graph, node: NodeId) -> RetryPolicy:
+    return next(n.retry for n in graph.nodes if n.id == node)
 
 
 def _check_promises(world: World, graph: Graph) -> None:
@@ -448,6 +665,8 @@ def _check_promises(world: World, graph: Graph) -> None:
             assert set(node.needs) <= completed
     if world.result.status is Status.COMPLETED:
         assert completed == {node.id for node in graph.nodes}
+    for node, attempt in world.started:
+        assert attempt == 1 or graph_policy(graph, node).retries >= attempt - 1
     head = world.state.head_seq - len(world.facts)
     stored = [number_fact(ExecutionId("e"), head + place, fact).body for place, fact in enumerate(world.facts, 1)]
     refolded = fold(queued(graph), [to_fact(decode_event(body)) for body in stored])

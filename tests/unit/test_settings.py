@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from execd.core.errors import ConfigurationError
@@ -71,3 +72,11 @@ def test_the_languages_that_come_with_execd_are_whole() -> None:
     assert {"python", "node", "bash"} <= set(runtimes.by_name)
     assert (runtimes.resolve("py"), runtimes.resolve("js"), runtimes.resolve("cobol")) == ("python", "node", None)
     assert all("{file}" in runtime.argv for runtime in runtimes.by_name.values())
+
+
+def test_setting_one_cap_leaves_the_others_as_they_were() -> None:
+    """Allowing the network once cut every other cap down to the defaults of a run that asks for nothing."""
+    caps = load_settings(environ={"EXECD_SANDBOX__CAPS__NETWORK": "true"}).sandbox.caps
+
+    assert caps.network
+    assert msgspec.structs.replace(caps, network=False) == Settings().sandbox.caps

@@ -1,0 +1,32 @@
+"""What a person may answer to prompts: checked whole, all faults at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.events import Prompt
+
+
+def check_answers(prompts: Sequence[Prompt], values: Mapping[str, str]) -> dict[str, str]:
+    """Give a value for every prompt, in their order.
+
+    Raises:
+        InvalidRequestError: an answer is missing, is not one of the choices, or answers nothing that was asked.
+    """
+    faults: list[FieldFault] = []
+    answers: dict[str, str] = {}
+    for prompt in prompts:
+        value = values.get(prompt.key, prompt.default)
+        if value is None:
+            faults.append(FieldFault(f"values.{prompt.key}", "is missing", f"an answer to {prompt.label!r}"))
+        elif prompt.choices and value not in prompt.choices:
+            faults.append(FieldFault(f"values.{prompt.key}", "is none of the choices", ", ".join(prompt.choices)))
+        else:
+            answers[prompt.key] = value
+    known = {prompt.key for prompt in prompts}
+    asked = ", ".join(sorted(known)) or "nothing"
+    faults += [FieldFault(f"values.{key}", "was not asked for", asked) for key in sorted(set(values) - known)]
+    if faults:
+        raise InvalidRequestError("the answer cannot be taken", faults=tuple(faults))
+    return answers
