@@ -49,7 +49,8 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         adopted = []
         for record in list(self.records.values()):
-            is_wanted = record.id == only if only is not None else self._is_orphan(record, owner)
+            is_own_again = record.id == only and record.owner == owner
+            is_wanted = is_own_again or (only in {None, record.id} and self._is_orphan(record, owner))
             if is_wanted and not record.status.is_final:
                 taken = msgspec.structs.replace(record, owner=owner, epoch=record.epoch + 1)
                 self.records[record.id] = taken

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import structlog
 import trio
 
@@ -68,9 +69,12 @@ class SqliteStore:
         return await self._writer_thread.run(lambda: self._commit(batch))
 
     async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
-        living = {owner, *(name for name, deadline in self._leases.items() if deadline > time.monotonic())}
-        which, values = ("id = ?", {only}) if only is not None else (f"owner NOT IN ({_marks(living)})", living)
-        return await self._writer_thread.run(lambda: self._adopt(owner, f"is_final = 0 AND {which}", tuple(values)))
+        living = {name for name, deadline in self._leases.items() if deadline > time.monotonic()}
+        living = living | {owner} if only is None else living - {owner}
+        which, values = f"is_final = 0 AND owner NOT IN ({_marks(living)})", tuple(living)
+        if only is not None:
+            which, values = f"{which} AND id = ?", (*values, only)
+        return await self._writer_thread.run(lambda: self._adopt(owner, which, values))
 
     async def renew_lease(self, owner: str, *, lease_s: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -187,7 +191,7 @@ class SqliteStore:
                 f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {EXECUTION_COLUMNS}, key",
                 (owner, *values),
             ).fetchall()
-            return [to_record(row) for row in sorted(rows, key=lambda row: int(row["key"]))]
+            return [record for row in sorted(rows, key=lambda row: int(row["key"])) for record in _readable(row)]
 
     def _commit(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         """Write a batch, or, where something in it can never be stored, each write alone, so that only that one is refused."""
@@ -303,6 +307,15 @@ def _connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
 
 def _marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
+
+
+def _readable(row: sqlite3.Row) -> Sequence[ExecutionRecord]:
+    """One damaged row must not keep a server from starting; it stays as it is, for somebody to look at."""
+    try:
+        return (to_record(row),)
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        log.error("execution_unreadable", key=row["key"], error=repr(error))
+        return ()
 
 
 def _first_record(rows: sqlite3.Cursor) -> ExecutionRecord | None:

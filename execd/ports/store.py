@@ -125,8 +125,8 @@ class Store(Protocol):
         """Make `owner` the owner of unfinished executions, with a higher epoch, and give them, oldest first.
 
         Args:
-            only: this one, whoever has it; None for every one whose owner is another and holds no lease that still
-                runs. An owner never heard of holds none.
+            only: this one, unless another who has it holds a lease that still runs; None for every one whose owner is
+                another and holds no such lease. An owner never heard of holds none.
 
         Raises:
             StoreUnavailableError: some may have been taken. Asking again as the same owner gives those too: an

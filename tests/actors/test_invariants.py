@@ -268,6 +268,7 @@ async def test_a_stale_owner_is_stopped_by_the_store(autojump_clock: trio.testin
     async with open_world(talk, store=store) as world:
         execution_id = await world.submit()
         await trio.sleep(2.5)
+        store.leases.clear()
         await store.renew_lease("another", lease_s=3600)
         (taken,) = await store.adopt("another", only=execution_id)
         await trio.sleep(30)

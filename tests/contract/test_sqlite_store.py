@@ -14,7 +14,7 @@ from execd.adapters.sqlite_store import open_sqlite_store
 from execd.core.errors import StoreLockedError, StoreUnavailableError
 from execd.core.events import Status
 from execd.ports import Stored, Token
-from tests.contract.test_store_contract import AT, E1, W1, append, create, journal
+from tests.contract.test_store_contract import AT, E1, E2, W1, append, create, journal
 
 
 async def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
@@ -47,6 +47,18 @@ trio.run(main)
 
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
         assert await journal(store) == list(range(1, 41))
+
+
+async def test_a_damaged_row_does_not_keep_its_neighbours_from_being_adopted(tmp_path: Path) -> None:
+    """A server must start with what can be read, whatever one row says."""
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        await store.write([create(E1), create(E2)])
+    with sqlite3.connect(tmp_path / "execd.db") as file:
+        assert file.execute("UPDATE executions SET status = 'rotten' WHERE id = ?", (E1,)).rowcount == 1
+    file.close()
+
+    async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
+        assert [record.id for record in await store.adopt("two")] == [E2]
 
 
 async def test_terminal_records_are_synced_and_others_are_not(tmp_path: Path) -> None:

@@ -202,12 +202,16 @@ async def test_a_lease_is_its_owners_only(store: AnyStore) -> None:
     assert [record.id for record in await store.adopt("two")] == [E1]
 
 
-async def test_naming_the_one_ignores_leases(store: AnyStore) -> None:
-    """An owner whose own saga crashed takes its execution again, under a higher epoch, while its lease runs."""
+async def test_naming_the_one_takes_from_oneself_and_from_nobody_who_lives(store: AnyStore) -> None:
+    """An owner whose own saga crashed takes its execution again, under a higher epoch, while its lease runs; another does
+    not."""
     await store.write([create()])
     await store.renew_lease("one", lease_s=3600)
 
     assert [(record.owner, record.epoch) for record in await store.adopt("one", only=E1)] == [("one", 2)]
+    assert await store.adopt("two", only=E1) == []
+
+    await store.release_lease("one")
     assert [(record.owner, record.epoch) for record in await store.adopt("two", only=E1)] == [("two", 3)]
 
 
