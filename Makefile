@@ -42,7 +42,7 @@ simulate: $(READY) ## The whole engine in memory on a virtual clock, in SEEDS se
 
 N ?= 200
 chaos: $(READY) ## The real server, killed N times under load, then the other troubles; writes docs/chaos.md.
-	scripts/system-packages bubblewrap faketime
+	scripts/system-packages bubblewrap gcc libc6-dev
 	$(BIN)/python -m chaos --kills $(N)
 
 planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch each.

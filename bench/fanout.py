@@ -50,14 +50,14 @@ def _execd(viewers: int, events: int, pace_s: float) -> tuple[FanOut, Tally]:
         f"for _ in range({events}):\n    print('x' * {LINE_BYTES - 1}, flush=True)\n    time.sleep({pace_s})\n"
     )
     with execd(**settings) as server:
-        execution_id = _submit(server, {"kind": "script", "language": "python", "source": script, "stdin_open": True})
+        execution_id = submit(server, {"kind": "script", "language": "python", "source": script, "stdin_open": True})
         idle = server.rss_bytes()
         request = _get(server, f"/api/v1/executions/{execution_id}/stream")
         connections = connect(server.port, request, viewers)
         _wait_for_viewers(server, viewers)
         memory = (server.rss_bytes() - idle) / viewers
         before = server.cpu_s()
-        _post(server, f"/api/v1/executions/{execution_id}/stdin", {"text": "go\n", "close": True})
+        post(server, f"/api/v1/executions/{execution_id}/stdin", {"text": "go\n", "close": True})
         tally = read_to_end(connections, deadline_s=120)
         used = server.cpu_s() - before
     return FanOut("execd", viewers, tally.deliveries, used, memory), tally
@@ -77,7 +77,7 @@ def _peer(viewers: int, events: int, pace_s: float, frame_bytes: int) -> FanOut:
 
 def _wait_for_viewers(server: Server, viewers: int) -> None:
     for _ in range(10_000):
-        text = _fetch(server, "/metrics").decode()
+        text = fetch(server, "/metrics").decode()
         found = [line for line in text.splitlines() if line.startswith("execd_viewers ")]
         if found and float(found[0].split()[1]) >= viewers:
             return
@@ -89,16 +89,19 @@ def _get(server: Server, path: str) -> bytes:
     return head.encode()
 
 
-def _submit(server: Server, body: dict[str, object]) -> str:
-    return str(_post(server, "/api/v1/executions", body)["id"])
+def submit(server: Server, body: dict[str, object]) -> str:
+    """Submit an execution and give its id."""
+    return str(post(server, "/api/v1/executions", body)["id"])
 
 
-def _post(server: Server, path: str, body: dict[str, object]) -> dict[str, object]:
-    answer = _fetch(server, path, json.dumps(body).encode())
+def post(server: Server, path: str, body: dict[str, object]) -> dict[str, object]:
+    """Post JSON and give the JSON that came back."""
+    answer = fetch(server, path, json.dumps(body).encode())
     return json.loads(answer) if answer else {}
 
 
-def _fetch(server: Server, path: str, body: bytes | None = None) -> bytes:
+def fetch(server: Server, path: str, body: bytes | None = None) -> bytes:
+    """Get a path, or post a body to it."""
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", data=body)
     request.add_header("Authorization", f"Bearer {server.token}")
     request.add_header("Content-Type", "application/json")

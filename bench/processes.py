@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+STOP_S = 60
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Server:
     pid: int
     port: int
     token: str = ""
+    wait: Callable[[float], int] = lambda _timeout_s: 0
+    """Waits for its exit, at most so many seconds, and gives the exit code."""
 
     def cpu_s(self) -> float:
         """Give the processor time this process used so far, user and system, without its children."""
@@ -49,10 +52,13 @@ def execd(**settings: str) -> Iterator[Server]:
         try:
             info = _wait_for_info(data / "server.json", process)
             port = int(info["url"].rsplit(":", 1)[1].strip("/"))
-            yield Server(pid=process.pid, port=port, token=info["token"])
+            yield Server(pid=process.pid, port=port, token=info["token"], wait=process.wait)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            try:
+                process.wait(STOP_S)
+            finally:
+                process.kill()
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from execd.client_errors import (
 from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
 from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.codec import StoredEvent, decode_event
-from execd.core.errors import ExecdError
+from execd.core.errors import ExecdError, TooManyStreamsError
 from execd.core.events import EVENT_TYPES, Event, ExecutionId, ResultStored, Status
 from execd.version import VERSION
 
@@ -49,10 +49,12 @@ ATTEMPTS = 3
 
 
 class Reconnecting(msgspec.Struct, frozen=True):
-    """A stream broke and will be opened again."""
+    """A stream broke, or was refused for now, and will be opened again."""
 
     why: str
     wait_s: float
+    code: str = ""
+    """Of the error that was the reason; empty where the server just ended the stream."""
 
 
 class Client:
@@ -196,7 +198,8 @@ class Client:
                             yield stored  # as_safe_channel closes this generator
             except (UnreachableError, RemoteError) as refused:
                 error = refused
-            if is_connected:
+            if is_connected or (error is not None and error.status == TooManyStreamsError.status):
+                # A server that says "later" is there; there may be a place after hours.
                 heard_at = trio.current_time()
             if not cursor.is_at_end:
                 await self._wait_to_reconnect(error, backoff, parser.retry_ms, heard_at)
@@ -228,7 +231,7 @@ class Client:
         wait_s = backoff.next_wait_s(at_least_s=asked_s)
         if self._on_reconnecting is not None:
             why = "the server ended the stream" if error is None else error.message
-            self._on_reconnecting(Reconnecting(why=why, wait_s=wait_s))
+            self._on_reconnecting(Reconnecting(why=why, wait_s=wait_s, code="" if error is None else error.code))
         await trio.sleep(wait_s)
 
     # --- requests

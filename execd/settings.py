@@ -39,8 +39,11 @@ class HttpSettings(_Section, frozen=True):
     """Further origins whose pages may use cookies and WebSockets; the own origin always may."""
     body_limit_bytes: int = 2 * MIB
     """A script and its files fit; more is 413."""
+    max_connections: int = 0
+    """Open at one time; more wait. 0 takes three quarters of the process's limit of open files."""
     send_deadline_s: float = 5.0
-    """How long one send to a client may take before the client counts as stalled and is dropped (Mercure: 5 s)."""
+    """How long one send to a client may take before the client counts as stalled and is dropped (Mercure: 5 s); at random up to
+    twice as long, so that many that stall together do not all go at once."""
     keep_alive_s: float = 30.0
     """How long a connection may idle between requests."""
 

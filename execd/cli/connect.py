@@ -16,7 +16,7 @@ import click
 from execd.cli.discovery import read_server_file
 from execd.cli.exit_codes import ExitCode, exit_code_of_error
 from execd.cli.failures import show_error, show_note
-from execd.core.errors import ExecdError, InvalidRequestError
+from execd.core.errors import ExecdError, InvalidRequestError, TooManyStreamsError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -114,8 +114,12 @@ def _checked_url(url: str) -> str:
 
 
 def show_reconnecting(event: Reconnecting) -> None:
-    """Say on stderr that a stream broke and when it is tried again."""
-    show_note(f"connection lost ({event.why}), trying again in {event.wait_s:.1f} s")
+    """Say on stderr why there is no stream now and when it is tried again."""
+    again = f"trying again in {event.wait_s:.1f} s"
+    if event.code == TooManyStreamsError.code:
+        show_note(f"{event.why}; the server's setting stream.per_workspace raises that; {again}")
+    else:
+        show_note(f"connection lost ({event.why}), {again}")
 
 
 def run_with_backend(target: Target, command: Callable[[Backend], Awaitable[int]]) -> NoReturn:

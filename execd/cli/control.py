@@ -9,6 +9,7 @@ import click
 
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
+from execd.cli.identifiers import EXECUTION_ID
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=EXECUTION_ID)
 @target_options
 def cancel(execution_id: ExecutionId, **options: Any) -> None:
     """Kill an execution now; returning means it will end, `execd watch` shows when."""
@@ -24,7 +25,7 @@ def cancel(execution_id: ExecutionId, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=EXECUTION_ID)
 @target_options
 def interrupt(execution_id: ExecutionId, **options: Any) -> None:
     """Let the step in flight finish and start nothing after it."""

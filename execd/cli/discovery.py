@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from execd.core.errors import StoreUnavailableError
+
 FILE_NAME = "server.json"
 
 
@@ -31,13 +33,20 @@ def read_server_file(data_dir: Path) -> ServerFile | None:
 
 
 def write_server_file(data_dir: Path, server: ServerFile) -> None:
-    """Say where this server is. Whole or not at all: a reader never sees half of it."""
+    """Say where this server is. Whole or not at all: a reader never sees half of it.
+
+    Raises:
+        StoreUnavailableError: the data directory takes no file, because the disk is full, say.
+    """
     target = data_dir / FILE_NAME
     partial = data_dir / f"{FILE_NAME}.{server.pid}"
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(server))
-    partial.replace(target)
+    try:
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(server))
+        partial.replace(target)
+    except OSError as error:
+        raise StoreUnavailableError(f"cannot write {target}: {error.strerror}") from error
 
 
 def remove_server_file(data_dir: Path, *, pid: int) -> None:

@@ -16,7 +16,7 @@ from execd.bootstrap import now_utc
 from execd.cli.backend import RunRequest, TokenRequest
 from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList, TokenView
 from execd.core.codec import StoredEvent, decode_event
-from execd.core.errors import ConflictError, NotFoundError
+from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.events import RESULT_STORED, ExecutionId, ResultStored, Status, WorkspaceId
 from execd.embed import EmbeddedEngine, open_engine
 from execd.http.access import Role, issue_token
@@ -67,7 +67,9 @@ class EmbeddedBackend:
 
     @trio.as_safe_channel
     async def _journal(self, execution_id: ExecutionId, after_seq: int) -> AsyncGenerator[StoredEvent, None]:
-        await self._record(execution_id)
+        record = await self._record(execution_id)
+        if after_seq > record.head_seq:
+            raise _beyond_the_end(after_seq, record.head_seq)
         while True:
             try:
                 async with self._engine.port.subscribe(
@@ -147,6 +149,16 @@ async def open_embedded(settings: Settings) -> AsyncIterator[EmbeddedBackend]:
     configure_logging(level="warning", style=settings.log_format)
     async with open_engine(settings) as engine:
         yield EmbeddedBackend(engine, settings)
+
+
+def _beyond_the_end(after_seq: int, head_seq: int) -> InvalidRequestError:
+    """Refuse as a server does: nothing would ever come to a viewer who waits there."""
+    fault = FieldFault(
+        path="after",
+        message=f"is {after_seq}, beyond the last event",
+        accepted=f"at most {head_seq}, the last event there is",
+    )
+    return InvalidRequestError(f"after {fault.message}", faults=(fault,))
 
 
 def _view(record: ExecutionRecord) -> ExecutionView:

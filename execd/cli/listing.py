@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ import click
 
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
+from execd.cli.identifiers import EXECUTION_ID
 from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, ResultStored, Status
@@ -33,7 +36,7 @@ def ls(**options: Any) -> None:
 
 
 @click.command()
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=EXECUTION_ID)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole result where there is one.")
 @target_options
 def show(execution_id: ExecutionId, **options: Any) -> None:
@@ -67,22 +70,20 @@ async def _collect(backend: Backend, status: Status | None, limit: int) -> list[
 
 
 def _print_table(views: list[ExecutionView]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    """Print what fits the terminal; through a pipe everything, whatever its width."""
+    from execd.cli.table import format_table
     from execd.cli.wording import MARKS
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("ID", "STATUS", "NAME", "CREATED", "TOOK"):
-        table.add_column(title, no_wrap=title != "NAME", overflow="fold")
-    for view in views:
-        colour, mark = MARKS.get(view.status, ("blue", "…"))
-        status = Text(f"{mark} {view.status}", style=colour)
-        table.add_row(view.id, status, Text(view.name), _local_time(view.created_at), _duration(view))
-    console = Console(highlight=False)
-    # A table cut to a pipe's imagined 80 columns would fold ids that programs want whole.
-    console.print(table, soft_wrap=not console.is_terminal)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    marks = [MARKS.get(view.status, ("blue", "…")) for view in views]
+    rows = [
+        (str(view.id), f"{mark} {view.status}", view.name, _local_time(view.created_at), _duration(view))
+        for view, (_, mark) in zip(views, marks, strict=True)
+    ]
+    header, *lines = format_table(("ID", "STATUS", "NAME", "CREATED", "TOOK"), rows, columns=columns)
+    click.echo(click.style("  ".join(header).rstrip(), bold=True))
+    for (execution_id, status, *rest), (colour, _) in zip(lines, marks, strict=True):
+        click.echo("  ".join([execution_id, click.style(status, fg=colour), *rest]).rstrip())
 
 
 async def _show(execution_id: ExecutionId, options: dict[str, Any], backend: Backend) -> int:

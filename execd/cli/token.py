@@ -10,6 +10,7 @@ import click
 
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
+from execd.cli.identifiers import NAME, TOKEN_ID
 from execd.core.codec import encode_json
 from execd.core.errors import InvalidRequestError
 
@@ -25,7 +26,7 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--user", default="local", show_default=True, help="Who it stands for.")
+@click.option("--user", type=NAME, default="local", show_default=True, help="Who it stands for.")
 @click.option("--role", type=click.Choice(["viewer", "runner", "admin"]), default="runner", show_default=True)
 @click.option("--workspace", help="Else your own.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is good; else for ever.")
@@ -45,7 +46,7 @@ def ls(**options: Any) -> None:
 
 
 @token.command()
-@click.argument("token_id", metavar="ID")
+@click.argument("token_id", metavar="ID", type=TOKEN_ID)
 @target_options
 def revoke(token_id: str, **options: Any) -> None:
     """Make a token worthless from now on."""

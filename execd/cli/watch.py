@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from execd.cli.connect import read_target, run_with_backend, target_options
+from execd.cli.identifiers import EXECUTION_ID
+from execd.core.errors import ExecdError, FieldFault, InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
 
+CURSOR_NAMES = frozenset({"after", "Last-Event-ID"})
+"""What the place in a journal is called elsewhere: in a query, and in the header of a reconnect."""
+
 
 @click.command()
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=EXECUTION_ID)
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Begin after event N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
 @target_options
@@ -31,4 +36,20 @@ async def _watch(backend: Backend, options: dict[str, Any]) -> int:
 
     view = choose_view(as_json=options["as_json"], types_on_terminal=False)
     follower = Follower(backend, options["execution_id"], view, on_interrupt=OnInterrupt.LEAVE)
-    return await follower.follow(after_seq=options["after"])
+    try:
+        return await follower.follow(after_seq=options["after"])
+    except ExecdError as error:
+        raise _in_words_of_the_command(error) from error
+
+
+def _in_words_of_the_command(error: ExecdError) -> ExecdError:
+    """Name the option that was typed, where the server names the header that carried it."""
+    if not any(fault.path in CURSOR_NAMES for fault in error.faults):
+        return error
+    faults = tuple(
+        FieldFault(
+            path="--after" if fault.path in CURSOR_NAMES else fault.path, message=fault.message, accepted=fault.accepted
+        )
+        for fault in error.faults
+    )
+    return InvalidRequestError(f"--after {faults[0].message}", faults=faults)

@@ -23,6 +23,8 @@ class HttpConfig:
     """What people type to reach it; its host is answered and its origin trusted."""
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    max_connections: int = 0
+    """Open at one time; 0 takes three quarters of the process's limit of open files."""
     body_limit_bytes: int = 2 * MIB
     send_deadline_s: float = 5.0
     keep_alive_s: float = 30.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
@@ -20,14 +19,19 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
 from execd.core.errors import ConfigurationError
+from execd.http.accepting import Doorkeeper, max_connections
 from execd.http.app import ExecdApp
 from execd.http.config import HttpConfig
-from execd.http.connection import Wiring, serve_connection
+from execd.http.connection import Wiring
 
 log = structlog.get_logger()
 
 USER_TIMEOUT_S = 20.0
-"""How long sent bytes may stay unacknowledged: a peer that vanished is noticed within a heartbeat and this."""
+"""How long sent bytes may stay unacknowledged: a peer that vanished is noticed within a heartbeat and this. It also ends a
+client that takes nothing for so long, so it is never less than the send deadline."""
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes for one client beyond what is on its way: without this up to 4 MiB (tcp_wmem), of machine memory that
+no figure of ours shows, and seconds later that a client is found to be stalled."""
 BACKLOG = 1024
 GRACE_S = 3.0
 """For requests in flight after the listeners have closed."""
@@ -74,30 +78,35 @@ async def serve_http(
     wiring = Wiring(
         app=ASGIWrapper(app),
         config=_hypercorn_config(config),
+        socket_config=_socket_config(config),
         context=context,
         send_deadline_s=config.send_deadline_s,
         counters=app.front.counters,
+        uniform=app.front.uniform,
+        draining=app.front.streams.draining,
+        connections=set(),
     )
+    doorkeeper = Doorkeeper(wiring, places=config.max_connections or max_connections())
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, partial(serve_connection, wiring), listeners, handler_nursery=connections)
-            )
+            for listener in listeners:
+                accepting.start_soon(doorkeeper.accept, listener, connections)
             task_status.started(_bound(listeners))
             await shutdown_trigger()
-            await drain(app, config)
+            await drain(app, config, hurry=wiring.hurry)
             accepting.cancel_scope.cancel()
         await context.terminated.set()
         connections.cancel_scope.deadline = trio.current_time() + GRACE_S
     log.info("http_stopped", open_streams=app.front.streams.open_count)
 
 
-async def drain(app: ExecdApp, config: HttpConfig) -> None:
-    """End every stream politely, within the budget."""
+async def drain(app: ExecdApp, config: HttpConfig, *, hurry: Callable[[], None]) -> None:
+    """End every stream politely, within the budget; `hurry` shortens what is being sent."""
     streams = app.front.streams
     log.info("http_draining", open_streams=streams.open_count)
     streams.draining.set()
     app.front.engine.drain()
+    hurry()
     with trio.move_on_after(config.drain_s):
         await streams.wait_empty()
 
@@ -112,7 +121,10 @@ async def _open_listeners(config: HttpConfig) -> list[trio.SocketListener]:
     for listener in listeners:
         # Accepted sockets inherit it. Linux only; elsewhere the send deadline alone bounds a vanished peer.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(USER_TIMEOUT_S * 1000))
+            user_timeout_s = max(USER_TIMEOUT_S, config.send_deadline_s)
+            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return listeners
 
@@ -131,6 +143,13 @@ def _hypercorn_config(config: HttpConfig) -> Config:
     chosen.keep_alive_max_requests = 2**31
     chosen.websocket_max_message_size = MESSAGE_BYTES
     chosen.graceful_timeout = GRACE_S
+    return chosen
+
+
+def _socket_config(config: HttpConfig) -> Config:
+    """A WebSocket's messages wait one at a time: ten of them, the default, may be 20 MiB."""
+    chosen = _hypercorn_config(config)
+    chosen.max_app_queue_size = 1
     return chosen
 
 

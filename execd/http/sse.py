@@ -9,6 +9,7 @@ some clients and "finished" to others.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -88,30 +89,47 @@ class Feed(Protocol):
         """Whether the last block that was given is the last of all."""
 
 
+BLOCKS_BYTES = 64 * 1024
+"""Framed at one time: each is copied on its way through framework and protocol, and all copies stay while a client stalls."""
+
+
 class JournalFeed:
-    """One journal's blocks."""
+    """One journal's blocks. Owns: the page at hand."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
+        self._page: deque[StreamedEvent] = deque()
+        self._last_seq = subscription.last_seq
         self.is_complete = False
 
     async def open(self) -> None:
         """Nothing to begin: the subscription is there already."""
 
     async def next_blocks(self) -> bytes:
-        events = await self._subscription.receive()
-        self.is_complete = bool(events) and events[-1].type == RESULT_STORED
-        return b"".join(map(frame_event, events))
+        if not self._page:
+            self._page.extend(await self._subscription.receive())
+        blocks: list[bytes] = []
+        size = 0
+        while self._page and size < BLOCKS_BYTES:
+            event = self._page.popleft()
+            blocks.append(frame_event(event))
+            size += len(blocks[-1])
+            self._last_seq = event.seq
+            self.is_complete = event.type == RESULT_STORED
+        return b"".join(blocks)
 
     async def relay(self, take: Take) -> None:
-        await self._subscription.relay(take)
+        if not self._page:
+            try:
+                await self._subscription.relay(take)
+            finally:
+                self._last_seq = self._subscription.last_seq
 
     async def close(self) -> None:
         self._subscription.close()
 
     def eviction(self, reason: str) -> bytes:
-        last_seq = self._subscription.last_seq
-        return frame_eviction(reason, str(last_seq), last_seq)
+        return frame_eviction(reason, str(self._last_seq), self._last_seq)
 
 
 class Shortcut(Protocol):

@@ -108,6 +108,17 @@ async def test_retry_after_is_obeyed(autojump_clock: MockClock) -> None:
     assert waits[0].wait_s >= 7
 
 
+async def test_full_workspace_is_waited_for_without_end(autojump_clock: MockClock) -> None:
+    """Too many streams is an answer, not silence: the patience for a server that is away does not run out on it."""
+    waits: list[Reconnecting] = []
+    full = Connection(status=429, headers={"retry-after": "5"})
+    async with open_scripted(ScriptedServer(JOURNAL, [full] * 100), waits) as client:
+        assert await read_seqs(client) == WHOLE
+
+    assert len(waits) == 100
+    assert autojump_clock.current_time() >= 500
+
+
 async def test_retry_field_is_obeyed(autojump_clock: MockClock) -> None:
     """The `retry` of the stream spreads viewers out after a restart."""
     waits: list[Reconnecting] = []

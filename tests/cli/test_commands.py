@@ -151,6 +151,12 @@ def test_tokens_are_made_listed_and_revoked(shell: Shell) -> None:
         (["run", "-", "--lang", "bash", "--limit", "wall_s=soon"], 2, b"limits.wall_s"),
         (["run", "-", "--lang", "bash", "--detach"], 2, b"needs a server"),
         (["watch", "exec-1-none"], 2, b"no execution exec-1-none"),
+        (["show", ""], 2, b"an empty text is no id of an execution"),
+        (["watch", " "], 2, b"an empty text is no id of an execution"),
+        (["cancel", "../tokens"], 2, b"'../tokens' is no id of an execution"),
+        (["interrupt", "a?b"], 2, b"`execd ls` lists them"),
+        (["token", "revoke", ""], 2, b"an empty text is no id of a token"),
+        (["token", "create", "--user", ""], 2, b"is empty"),
         (["cancel", "exec-1-none"], 2, b"exec-1-none"),
         (["ls", "--url", "http://127.0.0.1:1"], 125, b"Is the server running?"),
         (["ls", "--url", "nonsense"], 2, b"http://"),
@@ -163,6 +169,63 @@ def test_failure_is_told_in_words(shell: Shell, arguments: list[str], code: int,
     assert done.returncode == code
     assert words in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_watching_after_the_end_is_refused_in_the_words_of_the_command(shell: Shell) -> None:
+    """`Last-Event-ID` is nothing that anybody typed; and without a server, too, nobody waits for what cannot come."""
+    shell.call("run", shell.write("one.py", "print(1)"))
+    ran = json.loads(shell.call("ls", "--json").stdout)
+
+    done = shell.call("watch", ran["id"], "--after", "99")
+
+    words = done.stderr.decode()
+    assert done.returncode == 2
+    assert words.splitlines()[0] == "error: --after is 99, beyond the last event"
+    assert words.splitlines()[1].startswith("  accepted: at most ")
+    assert "Last-Event-ID" not in words
+
+
+def test_an_error_is_said_once(shell: Shell) -> None:
+    """A summary of the only fault, and then the fault, reads like two faults."""
+    done = shell.call("run", shell.write("one.py", "print(1)"), "--limit", "wall_s=999999")
+
+    assert done.stderr.decode().count("999999") == 1
+    assert done.stderr.decode().count("accepted") == 1
+    assert done.returncode == 2
+
+
+def test_a_second_command_on_the_same_data_says_who_is_there_and_what_to_do(shell: Shell) -> None:
+    """Without a server each command is an engine of its own, and only one can have the data directory."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "execd", "run", shell.write("wait.py", "print('up', flush=True)\ninput()"), "-i"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=shell.environment,
+    )
+    with first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"up\n"
+
+        second = shell.call("ls")
+
+        first.stdin.write(b"go\n")
+        first.stdin.close()
+    assert second.returncode == 125
+    assert f"another execd (process {first.pid}) uses" in second.stderr.decode()
+    assert "`execd serve`" in second.stderr.decode()
+    assert first.returncode == 0
+
+
+def test_a_list_through_a_pipe_is_whole(shell: Shell) -> None:
+    """What a program reads has no terminal's width: a long name stays on its line, uncut."""
+    name = "n" * 150
+    shell.call("run", shell.write("one.py", "print(1)"), "--name", name)
+
+    lines = shell.call("ls").stdout.decode().splitlines()
+
+    assert len(lines) == 2
+    assert name in lines[1]
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "version"])

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from execd.cli.discovery import ServerFile, read_server_file, remove_server_file, write_server_file
+from execd.core.errors import StoreUnavailableError
 
 MINE = ServerFile(url="http://127.0.0.1:1", token="t", pid=os.getpid())
 
@@ -25,6 +28,14 @@ def test_server_is_found_and_its_token_is_private(tmp_path: Path) -> None:
 
     assert read_server_file(tmp_path) == MINE
     assert (tmp_path / "server.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A server started on a full disk says which file has no room, and shows no trace."""
+    (tmp_path / "server.json").mkdir()
+
+    with pytest.raises(StoreUnavailableError, match=r"server\.json"):
+        write_server_file(tmp_path, MINE)
 
 
 def test_dead_server_is_not_found(tmp_path: Path) -> None:

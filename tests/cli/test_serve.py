@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,3 +177,19 @@ def test_a_second_server_on_the_same_data_is_refused_by_name(server: ServerProce
 
     assert second.returncode != 0
     assert f"another execd (process {server.pid}) uses" in second.stderr.decode()
+
+
+def test_the_server_takes_all_the_descriptors_it_may_have(tmp_path: Path) -> None:
+    """Each viewer is one, and the usual soft limit of 1,024 would turn the next one away."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        server = ServerProcess(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    limits = Path(f"/proc/{server.pid}/limits").read_text().splitlines()
+
+    server.kill()
+    (line,) = [line for line in limits if line.startswith("Max open files")]
+    assert line.split()[3:5] == [str(hard), str(hard)]

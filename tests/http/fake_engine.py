@@ -106,7 +106,7 @@ class FakeEngine:
             on_close=self.open_cursors.discard,
         )
         self.open_cursors.add(cursor)
-        log.cursors.add(cursor)
+        log.cursors[cursor] = None
         if self.is_draining:
             cursor.mark_evicted("draining")
         try:
