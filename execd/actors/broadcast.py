@@ -97,8 +97,9 @@ class BroadcastLog:
         return _one_page(self._events, seq + 1 - first)
 
     def reaches_back_to(self, seq: int) -> bool:
-        """Whether the event after `seq` can only come from here, or does not exist yet."""
-        return bool(self._events) and seq + 1 >= self._events[0].seq
+        """Whether the event after `seq` can only come from here, or does not exist yet. Of a viewer that has seen more than
+        was published here (by another instance, say) this log knows nothing."""
+        return bool(self._events) and self._events[0].seq - 1 <= seq <= self._events[-1].seq
 
 
 def _one_page(events: Sequence[StreamedEvent], start: int) -> list[StreamedEvent]:

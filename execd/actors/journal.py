@@ -37,6 +37,23 @@ class Journal:
         self._epoch = epoch
         self._to_writer = to_writer
         self._outstanding: deque[Reply[WriteOutcome]] = deque()
+        self._newest: Reply[WriteOutcome] | None = None
+        self._news = trio.Event()
+
+    async def watch(self) -> None:
+        """For ever: notice at once that a record is refused, also while there is nothing more to write, as when a person
+        is waited for. A refusal stops all that comes after it, so it is enough to look at the newest.
+
+        Raises:
+            FencedError, StoreUnavailableError: as `wait_stored`.
+        """
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            while (reply := self._newest) is not None:
+                self._check(await reply.wait())
+                if reply is self._newest:
+                    self._newest = None
 
     async def record(self, facts: Sequence[Fact], state: State) -> None:
         """Hand over the next facts.
@@ -64,6 +81,8 @@ class Journal:
         )
         reply: Reply[WriteOutcome] = Reply()
         self._outstanding.append(reply)
+        self._newest = reply
+        self._news.set()
         await self._to_writer.send(StoreWrite(write=write, reply=reply))
 
     async def wait_stored(self) -> None:

@@ -132,6 +132,7 @@ class Saga:
         """
         async with trio.open_nursery() as nursery:
             try:
+                nursery.start_soon(self._journal.watch)
                 await self._hear_first(first, nursery)
                 nursery.start_soon(self._relay_instructions)
                 while self._state.phase is not Phase.STORED:

@@ -1,0 +1,263 @@
+"""The judge: pure functions over what was seen of a world and what its store holds at the end. Each gives violations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from execd.adapters.memory_store import MemoryStore
+from execd.core.capture import output_bytes
+from execd.core.codec import decode_event, to_fact
+from execd.core.events import (
+    Event,
+    ExecutionEnded,
+    ExecutionId,
+    InputReceived,
+    InputRequired,
+    NodeCompleted,
+    NodeFailed,
+    NodeRetrying,
+    NodeSkipped,
+    NodeStarted,
+    NodeWaiting,
+    Output,
+    OutputTruncated,
+    PodTerminated,
+    ResultStored,
+    Status,
+    StopMode,
+    StopRequested,
+    Stream,
+)
+from execd.core.specs import Graph, decode_spec, graph_of
+from execd.core.state import IllegalTransitionError, fold, new_state
+from execd.core.transitions import Phase
+from execd.ports import ExecutionRecord
+from tests.simulation.evidence import Attempt, Evidence
+from tests.simulation.graph_oracle import check_answers, check_graph
+from tests.simulation.plan import Ask, Plan
+
+Journals = dict[ExecutionId, list[Event]]
+
+PLATFORM_VERDICTS = {"platform:worker_lost", "platform:internal_error"}
+"""Verdicts of execd itself on an attempt whose program it lost sight of."""
+
+
+def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
+    """Give everything that is wrong; what was noted at the instant comes first."""
+    journals = {key: [decode_event(event.body) for event in events] for key, events in contents.journals.items()}
+    found = list(evidence.violations)
+    found.extend(_check_storage(evidence, contents))
+    found.extend(_check_promises(plan, evidence))
+    found.extend(_check_passes(evidence, contents))
+    found.extend(_check_obeyed(evidence, journals))
+    found.extend(check_answers(evidence, journals))
+    for execution_id, events in journals.items():
+        record = contents.records[execution_id]
+        mine = [attempt for attempt in evidence.attempts if attempt.execution_id == execution_id]
+        checks = (
+            check_graph(graph_of_record(record), events),
+            _check_journal(record, events),
+            _check_fold(record, events),
+            _check_attempts(record, events, mine),
+            _check_success(events, mine),
+            _check_output(events, mine),
+        )
+        found.extend(f"{record.name}: {what}" for check in checks for what in check)
+        _count(evidence, record, events)
+    return found
+
+
+def _check_storage(evidence: Evidence, contents: MemoryStore) -> Iterator[str]:
+    """What was once stored is there, unchanged, and there is nothing else."""
+    for execution_id, events in evidence.written.items():
+        if contents.journals.get(execution_id) != events:
+            yield f"{evidence.labels[execution_id]}: its journal is not what was written"
+    if set(contents.journals) != set(evidence.written):
+        yield "there are executions that nobody wrote"
+
+
+def _check_promises(plan: Plan, evidence: Evidence) -> Iterator[str]:
+    """Whoever was accepted has an execution; one key, or one request without a repetition, makes one."""
+    for promise in evidence.promises:
+        if evidence.labels.get(promise.execution_id) != promise.label:
+            yield f"{promise.label} was accepted and is forgotten"
+    for label, count in Counter(evidence.labels.values()).items():
+        if count > 1:
+            yield f"{label} was made {count} times"
+
+
+def _check_passes(evidence: Evidence, contents: MemoryStore) -> Iterator[str]:
+    """What a viewer saw is still what is stored, and complete if the stream said so."""
+    for seen in evidence.passes:
+        journal = contents.journals[seen.execution_id]
+        expected = [(event.seq, event.body) for event in journal[seen.after_seq : seen.after_seq + len(seen.events)]]
+        if seen.events != expected:
+            yield f"viewer {seen.viewer} saw another journal"
+        if seen.has_ended and seen.last_seq < len(journal):
+            yield f"viewer {seen.viewer} was told that all is over too early"
+
+
+def _check_obeyed(evidence: Evidence, journals: Journals) -> Iterator[str]:
+    """What was answered with yes happened."""
+    for obeyed in evidence.obeyed:
+        events = journals[obeyed.execution_id]
+        label = evidence.labels[obeyed.execution_id]
+        modes = {event.data.mode for event in events if isinstance(event.data, StopRequested)}
+        result = events[-1].data
+        if obeyed.ask is Ask.CANCEL and StopMode.CANCEL not in modes:
+            yield f"{label}: {obeyed.by} cancelled it, and the journal does not say so"
+        if obeyed.ask is Ask.CANCEL and isinstance(result, ResultStored) and result.status is not Status.CANCELLED:
+            yield f"{label}: {obeyed.by} cancelled it, and it ended {result.status}"
+        if obeyed.ask is Ask.STDIN:
+            text = f"from {obeyed.by}\n".encode()
+            if not any(text in attempt.stdin for attempt in evidence.attempts):
+                yield f"{label}: the words of {obeyed.by} reached no program"
+
+
+def _check_journal(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[str]:
+    """Numbered without gaps; one terminal event, one result, which is last; the record says the same."""
+    if [event.seq for event in events] != list(range(1, len(events) + 1)):
+        yield f"numbered {[event.seq for event in events]}"
+    if record.head_seq != len(events):
+        yield f"its record is at {record.head_seq}, its journal at {len(events)}"
+    endings = [event.data for event in events if isinstance(event.data, ExecutionEnded)]
+    results = [event.data for event in events if isinstance(event.data, ResultStored)]
+    if len(endings) != 1 or len(results) != 1 or not isinstance(events[-1].data, ResultStored):
+        yield f"{len(endings)} endings, {len(results)} results, the last event is {events[-1].type}"
+        return
+    if not endings[0].status is results[0].status is record.status:
+        yield f"ended {endings[0].status}, its result says {results[0].status}, its record {record.status}"
+
+
+def _check_fold(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[str]:
+    """Its journal is one that the machine could have told, and every node and attempt has an end."""
+    if is_given_up(events):
+        return
+    try:
+        state = fold(new_state(graph_of_record(record)), map(to_fact, events))
+    except IllegalTransitionError as error:
+        yield f"its journal does not fold: {error}"
+        return
+    if state.phase is not Phase.STORED:
+        yield f"its journal leaves it {state.phase.value}"
+    begun = Counter((event.node, event.attempt) for event in events if isinstance(event.data, NodeStarted))
+    ended = Counter(
+        (event.node, event.attempt)
+        for event in events
+        if isinstance(event.data, NodeCompleted | NodeFailed | NodeRetrying | NodeSkipped) and event.attempt is not None
+    )
+    for key, count in begun.items():
+        if count != 1 or ended[key] == 0:
+            yield f"attempt {key} began {count} times and ended {ended[key]} times"
+
+
+def _check_attempts(record: ExecutionRecord, events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
+    """No more attempts than allowed, none after a success, and no program of a script without retries runs twice."""
+    retries = {node.id: node.retry.retries for node in graph_of_record(record).nodes}
+    completed: set[str] = set()
+    for event in events:
+        if isinstance(event.data, NodeCompleted) and event.node is not None:
+            completed.add(event.node)
+        if isinstance(event.data, NodeStarted) and event.node is not None:
+            if event.node in completed:
+                yield f"node {event.node} starts again after it completed"
+            if (event.attempt or 0) > 1 + retries[event.node]:
+                yield f"node {event.node} has attempt {event.attempt} and {retries[event.node]} retries"
+    for node, count in Counter(attempt.node for attempt in attempts if attempt.is_started).items():
+        if count > 1 + retries[node]:  # type: ignore[index] # a node of this graph
+            yield f"node {node} ran {count} times with {retries[node]} retries"  # type: ignore[index] # as above
+
+
+def _check_success(events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
+    """A success is the world's own: the last program of the node exited 0 and said so; and no verdict is made up."""
+    scripts = {event.node for event in events if isinstance(event.data, NodeStarted) and event.data.type == "script"}
+    for event in events:
+        if (
+            isinstance(event.data, NodeCompleted)
+            and event.node in scripts
+            and not any(
+                attempt.node == event.node and attempt.number == event.attempt and _has_succeeded(attempt)
+                for attempt in attempts
+            )
+        ):
+            yield f"node {event.node} completed, and its program did not"
+        if isinstance(event.data, PodTerminated) and event.data.reason not in PLATFORM_VERDICTS:
+            attempt = _find(attempts, event.data.pod)
+            code = attempt.record.exit_code if attempt is not None and attempt.record is not None else None
+            if event.data.exit_code != code:
+                yield f"{event.data.pod} ended with {code}, and the journal says {event.data.exit_code}"
+    ending = next((event.data for event in events if isinstance(event.data, ExecutionEnded)), None)
+    if ending is not None and ending.status is Status.COMPLETED:
+        begun = {event.node for event in events if isinstance(event.data, NodeStarted)}
+        done = {event.node for event in events if isinstance(event.data, NodeCompleted)}
+        if begun != done or not done:
+            yield "it completed, and not all of its nodes did"
+
+
+def _has_succeeded(attempt: Attempt) -> bool:
+    record = attempt.record
+    return record is not None and record.exit_code == 0 and record.limiter is None and not record.cancelled
+
+
+def _check_output(events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
+    """What is kept is the beginning of what was written, in place; all of it where the program's end was heard."""
+    verdicts = {event.data.pod: event.data for event in events if isinstance(event.data, PodTerminated)}
+    for attempt in attempts:
+        mine = [event for event in events if event.node == attempt.node and event.attempt == attempt.number]
+        if not attempt.is_started:
+            continue
+        verdict = verdicts.get(attempt.pod)
+        is_heard = verdict is not None and attempt.has_exited and verdict.reason not in PLATFORM_VERDICTS
+        for stream in Stream:
+            yield from _check_stream(stream, mine, attempt, is_heard=is_heard)
+
+
+def _check_stream(stream: Stream, events: Sequence[Event], attempt: Attempt, *, is_heard: bool) -> Iterator[str]:
+    kept, dropped = b"", 0
+    for event in events:
+        if isinstance(event.data, Output) and event.data.stream is stream:
+            if event.data.offset != len(kept):
+                yield f"{attempt.pod}: {stream} goes on at {event.data.offset} after {len(kept)} bytes"
+            kept += output_bytes(event.data)
+        if isinstance(event.data, OutputTruncated) and event.data.stream is stream:
+            dropped = event.data.dropped_bytes
+    if not bytes(attempt.said[stream]).startswith(kept):
+        yield f"{attempt.pod}: {stream} holds what was never written"
+    if is_heard and kept != attempt.heard[stream]:
+        yield f"{attempt.pod}: {len(kept)} of {len(attempt.heard[stream])} bytes of {stream} were kept"
+    if is_heard and dropped != attempt.dropped[stream]:
+        yield f"{attempt.pod}: {attempt.dropped[stream]} bytes of {stream} were dropped, {dropped} are said"
+
+
+def _find(attempts: Sequence[Attempt], pod: str) -> Attempt | None:
+    return next((attempt for attempt in attempts if attempt.pod == pod), None)
+
+
+def graph_of_record(record: ExecutionRecord) -> Graph:
+    """Give the graph that an execution runs."""
+    return graph_of(decode_spec(record.spec, kind=record.kind), name=record.name)
+
+
+def is_given_up(events: Sequence[Event]) -> bool:
+    """Whether it was ended from its record alone, after several crashes: its journal has no ends for its nodes then."""
+    result = events[-1].data
+    is_defect = isinstance(result, ResultStored) and result.error is not None and result.error.code == "internal_error"
+    return is_defect and isinstance(result, ResultStored) and not result.nodes
+
+
+def _count(evidence: Evidence, record: ExecutionRecord, events: Sequence[Event]) -> None:
+    evidence.count(f"ended {record.status}")
+    if is_given_up(events):
+        evidence.count("ended from its record alone")
+    result = events[-1].data
+    if isinstance(result, ResultStored) and result.error is not None:
+        evidence.count(f"failure: {result.error.code}")
+    if any((event.attempt or 0) > 1 for event in events):
+        evidence.count("ran again")
+    evidence.count(f"kind: {record.kind}")
+    for event in events:
+        if isinstance(event.data, NodeWaiting | InputRequired | InputReceived | NodeSkipped):
+            evidence.count(f"event: {event.type}")
+    if any(isinstance(event.data, OutputTruncated) for event in events):
+        evidence.count("output dropped and said")
