@@ -153,6 +153,7 @@ class _Wiring:
             to_router=self._router_box,
             levers=Levers(
                 drain=(self._coordinator.drain, self._router.drain),
+                troubles=counters.troubles,
                 statistics=(counters.read, self._coordinator.statistics, self._router.statistics),
             ),
             now=parts.now,

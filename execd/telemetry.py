@@ -48,6 +48,8 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self.troubles: dict[str, str] = {}
+        """What hinders a part at this moment, by its name in `/readyz`; whoever is hindered says so, and takes it back."""
 
     def add(self, name: str, amount: int = 1) -> None:
         self._counts[name] += amount

@@ -35,6 +35,7 @@ class BroadcastLog:
         """All that ever went through, to measure how far behind a viewer is."""
         self.is_ended = False
         self._limit_bytes = limit_bytes
+        self._looked_at_bytes = 0
         self._events: deque[StreamedEvent] = deque()
         self._waiters = trio.lowlevel.ParkingLot()
 
@@ -57,6 +58,12 @@ class BroadcastLog:
         while self.kept_bytes > self._limit_bytes and len(self._events) > 1:
             self.kept_bytes -= len(self._events.popleft().body)
         return self.kept_bytes - before
+
+    def has_news_since_last_look(self) -> bool:
+        """Whether anything was appended since this was last asked."""
+        has_news = self.appended_bytes != self._looked_at_bytes
+        self._looked_at_bytes = self.appended_bytes
+        return has_news
 
     def clear(self) -> int:
         """Forget every event and give how many bytes that freed; cursors read on in the store, also those that relay."""

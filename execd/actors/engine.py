@@ -56,6 +56,8 @@ class Levers:
 
     drain: tuple[Callable[[], None], ...]
     statistics: tuple[Callable[[], Mapping[str, float]], ...]
+    troubles: Mapping[str, str]
+    """What hinders a part at this moment, by its name in `readiness`."""
 
 
 class LocalEngine:
@@ -161,7 +163,8 @@ class LocalEngine:
         report: dict[str, str] = {"engine": "draining" if self._is_draining else "ok"}
         report["store"] = await _health(self._store.check)
         report["sandbox"] = await _health(self._check_runner)
-        return report
+        # A small write of a check may pass while the writer's large one does not, as on a disk that is nearly full.
+        return {**report, **self._levers.troubles}
 
     def statistics(self) -> Mapping[str, float]:
         merged: dict[str, float] = {}

@@ -122,10 +122,14 @@ async def _until_available(ask: Callable[[], Awaitable[T]], *, counters: Counter
     delay_s = FIRST_RETRY_S
     while True:
         try:
-            return await ask()
+            answer = await ask()
         except StoreUnavailableError as error:
             log.warning("store_unavailable", error=error.message, retry_in_s=delay_s)
             counters.add("execd_store_retries_total")
+            counters.troubles["store"] = error.message
+        else:
+            counters.troubles.pop("store", None)
+            return answer
         await trio.sleep(delay_s)
         delay_s = min(delay_s * 2, LAST_RETRY_S)
 

@@ -57,6 +57,11 @@ class FramePump:
         return self._epoll.fileno()
 
     @property
+    def has_something(self) -> bool:
+        """Whether `pump` would find something to do now."""
+        return bool(self._epoll.poll(0, 1))
+
+    @property
     def is_complete(self) -> bool:
         """Whether both streams and the records are at their end and every process is gone."""
         return not self._open

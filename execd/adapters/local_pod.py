@@ -32,6 +32,8 @@ STOP_MARGIN_S = 0.75
 """The same for a cancel; `Exited` is promised within grace + 1 s."""
 STRAGGLERS_S = 1.0
 """How long pipes may stay open after the last process: only possible without bubblewrap."""
+LATE_LOOKS = 4
+"""How often a receiver that comes behind a deadline looks first: a full pipe is one chunk, its end another."""
 CLOSE_DEADLINE_S = 5.0
 
 
@@ -66,6 +68,7 @@ class LocalPod:
         self._pump: FramePump | None = None
         self._frames: deque[Frame] = deque()
         self._deadline = float("inf")
+        self._late_looks = 0
         self._was_stopped = False
         self._forced: str | None = None
         self._fault = ""
@@ -91,8 +94,9 @@ class LocalPod:
             sandbox.kill()
         elif sandbox.cgroup is not None:
             sandbox.cgroup.limit(self._plan.limits)
-        self._roster.enter(self.name, sandbox.pidfd)
-        self._pump = FramePump(sandbox, self._feed, output_limit_bytes=self._plan.limits.output_bytes)
+        if not self._connect(sandbox):
+            return
+        assert self._pump is not None
         await self._hand_over(sandbox)
         self._feed.connect(sandbox.fds)
         self._pump.watch_stdin()
@@ -101,7 +105,18 @@ class LocalPod:
         try:
             self._sandbox = self._launcher.launch(self.name, self._plan.blueprint)
         except OSError as error:
-            self._fault = f"{error.strerror}: {error.filename}"
+            self._fault = _words(error)
+            return False
+        return True
+
+    def _connect(self, sandbox: Sandbox) -> bool:
+        """Watch the sandbox and read it; False for want of descriptors, then there is none."""
+        try:
+            self._roster.enter(self.name, sandbox.pidfd)
+            self._pump = FramePump(sandbox, self._feed, output_limit_bytes=self._plan.limits.output_bytes)
+        except OSError as error:
+            self._fault = _words(error)
+            sandbox.kill()
             return False
         return True
 
@@ -136,13 +151,25 @@ class LocalPod:
             if self._pump is None or self._pump.is_complete:
                 await self._finish()
                 continue
-            with trio.move_on_at(self._deadline) as waiting:
-                await trio.lowlevel.wait_readable(self._pump.fileno())
-            if waiting.cancelled_caught:
-                self._enforce_deadline(self._pump)
+            if not self._is_late(self._pump):
+                await self._wait_for_something(self._pump)
             self._frames.extend(self._pump.pump())
             self._watch_for_stragglers(self._pump)
         return self._frames.popleft()
+
+    def _is_late(self, pump: FramePump) -> bool:
+        """Whether the deadline passed while nobody received, because the saga was slow, and something lies there: that comes
+        first, for it may be the last word. Bounded, so that whoever writes without end gains nothing."""
+        if trio.current_time() < self._deadline or self._late_looks == LATE_LOOKS or not pump.has_something:
+            return False
+        self._late_looks += 1
+        return True
+
+    async def _wait_for_something(self, pump: FramePump) -> None:
+        with trio.move_on_at(self._deadline) as waiting:
+            await trio.lowlevel.wait_readable(pump.fileno())
+        if waiting.cancelled_caught:
+            self._enforce_deadline(pump)
 
     def _enforce_deadline(self, pump: FramePump) -> None:
         """The shim did not answer in time: kill from outside. Pipes that survivors hold are given up after that."""
@@ -274,6 +301,10 @@ async def _send_all(sandbox: Sandbox, message: bytes) -> None:
             view = view[sandbox.fds.script.send(view) :]
         except BlockingIOError:
             await trio.lowlevel.wait_writable(sandbox.fds.script)
+
+
+def _words(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
 
 
 def host_oom_kills() -> int:

@@ -98,9 +98,19 @@ class Sandbox:
                 return False
             if greeter is self.fds.script:
                 self.child_pid = pid
-            elif pid != self.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    self.shim_pidfd = os.pidfd_open(pid)
+            elif pid != self.pid and not self._watch_shim(pid):
+                return False
+        return True
+
+    def _watch_shim(self, pid: int) -> bool:
+        """False where there is no descriptor for it: a sandbox that cannot be watched is none."""
+        try:
+            self.shim_pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        except OSError as error:
+            log.warning("shim_not_watched", sandbox=self.name, error=str(error))
+            return False
         return True
 
     def enter_cgroup(self, cgroup: Cgroup | None) -> bool:
@@ -184,13 +194,15 @@ class SandboxDescriptors:
     """execd's ends of everything that connects it to one sandbox. All of them non-blocking."""
 
     def __init__(self) -> None:
-        self.control, control = socket.socketpair()
-        self.script, script = socket.socketpair()
-        self.record, record = os.pipe()
-        stdin, self.stdin = os.pipe()
-        self.stdout, stdout = os.pipe()
-        self.stderr, stderr = os.pipe()
-        self.diagnostics, self._diagnostics_end = os.pipe()
+        with contextlib.ExitStack() as undo:
+            self.control, control = _socket_pair(undo)
+            self.script, script = _socket_pair(undo)
+            self.record, record = _pipe(undo)
+            stdin, self.stdin = _pipe(undo)
+            self.stdout, stdout = _pipe(undo)
+            self.stderr, stderr = _pipe(undo)
+            self.diagnostics, self._diagnostics_end = _pipe(undo)
+            undo.pop_all()
         self._their_sockets = (control, script)
         self._their_pipes: tuple[int, ...] = (record, stdin, stdout, stderr)
         self._is_stdin_open = True
@@ -236,6 +248,20 @@ class SandboxDescriptors:
             os.close(fd)
 
 
+def _socket_pair(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    for end in pair:
+        undo.callback(end.close)
+    return pair
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for fd in ends:
+        undo.callback(os.close, fd)
+    return ends
+
+
 class SandboxLauncher:
     """Starts sandboxes. Never blocks but for the vfork itself, about 0.3 ms."""
 
@@ -264,7 +290,15 @@ class SandboxLauncher:
                 shutil.rmtree(box, ignore_errors=True)
             raise
         fds.close_theirs()
-        sandbox = Sandbox(name, process, fds)
+        try:
+            sandbox = Sandbox(name, process, fds)
+        except OSError:  # no descriptor left to watch it with
+            process.kill()
+            process.wait()
+            fds.close()
+            if box is not None:
+                shutil.rmtree(box, ignore_errors=True)
+            raise
         sandbox.box = box
         return sandbox
 

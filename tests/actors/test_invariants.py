@@ -164,6 +164,22 @@ async def test_a_store_that_is_away_for_a_while_costs_time_and_nothing_else(
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
 
 
+async def test_a_writer_that_cannot_write_makes_execd_unready(autojump_clock: trio.testing.MockClock) -> None:
+    """A load balancer must not send work to an instance whose writes are stuck, although its small checks pass."""
+    store = TroubledStore()
+    async with open_world(talk, store=store) as world:
+        await world.submit()
+        store.is_away = True
+        await trio.sleep(3)
+        stuck = await world.engine.readiness()
+        store.is_away = False
+        await trio.sleep(5)
+        well = await world.engine.readiness()
+
+    assert stuck["store"] == "the disk is full"
+    assert well["store"] == "ok"
+
+
 @CAPACITIES
 async def test_killed_at_any_write_every_accepted_execution_ends_once(
     capacity: int | None, autojump_clock: trio.testing.MockClock

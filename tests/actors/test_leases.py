@@ -350,6 +350,19 @@ async def test_an_idle_instance_asks_the_store_twice_a_tick_and_says_nothing(
         assert captured_logs == []
 
 
+async def test_a_viewer_sees_what_another_instance_stores(autojump_clock: trio.testing.MockClock) -> None:
+    """Without a relay nothing of it is published here; the store has it, so the stream is later but complete."""
+    contents = MemoryStore()
+    async with open_world(talk, store=contents) as runs, open_world(talk, store=TroubledStore(contents)) as watches:
+        execution_id = await runs.submit()
+        began = trio.current_time()
+        events = await watches.watch(execution_id)
+
+        assert trio.current_time() - began < 70
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].type == "result_stored"
+
+
 @CAPACITIES
 @pytest.mark.parametrize("seed", range(20))
 async def test_whoever_freezes_crashes_or_dies_everything_ends_once(

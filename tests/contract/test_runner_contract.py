@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from execd.adapters.local_pod import LocalPod
+from execd.adapters.local_pod import STRAGGLERS_S, LocalPod
 from execd.adapters.local_sandbox import LocalRunner
 from execd.core.errors import ConfigurationError, ConflictError, OverloadedError
 from execd.core.events import Status
@@ -23,6 +25,7 @@ from tests.support.local_runs import (
     Seen,
     finish,
     follow,
+    is_running,
     open_descriptors,
     open_runner,
     prepare,
@@ -31,6 +34,7 @@ from tests.support.local_runs import (
     request_for,
     run,
     run_request,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -611,3 +615,58 @@ async def test_an_unknown_language_is_refused(runner: LocalRunner) -> None:
     """A definition removed from runtimes.toml must not be guessed at."""
     with pytest.raises(ConfigurationError):
         await prepare(runner, "", "cobol")
+
+
+# --- whoever receives late ------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_pauses_behind_the_end_loses_nothing(tmp_path: Path) -> None:
+    """The processes are gone and their last words still in the pipes: giving up on those who hold pipes open must not cost
+    them, nor make `output_incomplete` of a whole output."""
+    async with open_runner(tmp_path) as runner:
+        pod = await prepare(runner, "import sys; sys.stdout.buffer.write(bytes(65536))")
+        await pod.start()
+        await wait_until(lambda: not is_running(pod.process_id or 0))
+        seen = Seen(pod, [await pod.receive()])
+        await trio.sleep(STRAGGLERS_S + 0.2)
+
+        await finish(seen)
+        await pod.close()
+
+    assert (seen.reason, len(seen.stdout)) == ("succeeded", 65536)
+
+
+async def test_for_want_of_descriptors_a_run_is_refused_and_leaks_nothing(tmp_path: Path) -> None:
+    """Wherever in a start they run out: an end that says so, never a crash, and not one descriptor or process more."""
+    async with open_runner(tmp_path) as runner:
+        await run(runner, "pass")
+        before = open_descriptors()
+        reasons = []
+        for spare in range(36):
+            pod = await prepare(runner, "print(1)")
+            with spare_descriptors(spare):
+                reasons.append((await follow(pod)).reason)
+                await pod.close()
+
+        assert set(reasons) == {"succeeded", "platform:sandbox_unavailable"}
+        assert open_descriptors() == before
+        assert processes_with(str(runner.directory)) == []
+
+
+@contextmanager
+def spare_descriptors(count: int) -> Iterator[None]:
+    """Let this process open no more than `count` files more; the gaps below its highest are plugged."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plugs: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, open_descriptors())) + 1 + count, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                plugs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        for _ in range(count):
+            os.close(plugs.pop())
+        yield
+    finally:
+        for plug in plugs:
+            os.close(plug)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
