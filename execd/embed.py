@@ -21,8 +21,9 @@ from execd.bootstrap import open_local_engine
 from execd.core.codec import decode_event
 from execd.core.errors import NotFoundError
 from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
-from execd.core.parsing import digest_of, parse_script
+from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
+from execd.core.script_fields import ScriptTools
 from execd.ports import Cancel, Engine, Interrupt, SendStdin, Submission
 from execd.settings import Settings, load_runtimes
 from execd.telemetry import configure_logging
@@ -103,8 +104,30 @@ class EmbeddedEngine:
             OverloadedError: the queue is full.
         """
         body = {"kind": "script", "language": "python", "source": source, **_without_none(options)}
+        return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
+
+    async def submit_workflow(
+        self,
+        workflow: Mapping[str, Any],
+        *,
+        workspace: str = "default",
+        user: str = "local",
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Run a workflow.
+
+        Args:
+            workflow: the body of `POST /api/v1/executions` with `kind: workflow`; the kind may be left out.
+
+        Raises: as `submit`.
+        """
+        body = {**workflow, "kind": "workflow"}
+        return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
+
+    async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
         sandbox = self._settings.sandbox
-        request = parse_script(body, runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
+        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
+        request = parse_request(body, tools)
         submission = Submission(
             workspace=WorkspaceId(workspace),
             user=user,

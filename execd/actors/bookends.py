@@ -12,8 +12,8 @@ from execd.core.codec import StoredEvent, number_fact
 from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Failure, Status
 from execd.core.outcome import LOST_TEXTS
 from execd.core.result import bare_ending
-from execd.core.specs import encode_spec, graph_of, kind_of
-from execd.core.state import State, fold, new_state
+from execd.core.state import State, fold
+from execd.core.workflows import encode_spec, kind_of
 from execd.ports import Append, Create, ExecutionRecord
 
 
@@ -50,7 +50,7 @@ def first_write(message: SubmitExecution, *, owner: str, place: tuple[int, int],
         request_sha256=asked.request_sha256,
     )
     write = Create(record=record, events=_number(record.id, facts, after_seq=0))
-    return write, fold(new_state(graph_of(asked.spec, name=asked.name)), facts)
+    return write, fold(message.state, facts)
 
 
 def last_write(record: ExecutionRecord, *, now: datetime) -> Append:

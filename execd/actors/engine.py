@@ -26,6 +26,8 @@ from execd.core.errors import (
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.core.fields import check_names
+from execd.core.state import new_state
+from execd.core.workflows import graph_of
 from execd.mailbox import Mailbox, Reply
 from execd.ports import (
     Accepted,
@@ -103,7 +105,10 @@ class LocalEngine:
             return repeated
         execution_id = new_execution_id(self._now())
         reply: Reply[WriteOutcome] = Reply()
-        self._to_coordinator.post_nowait(SubmitExecution(execution_id=execution_id, submission=submission, reply=reply))
+        state = new_state(graph_of(submission.spec, name=submission.name))
+        self._to_coordinator.post_nowait(
+            SubmitExecution(execution_id=execution_id, submission=submission, state=state, reply=reply)
+        )
         match await _answer(reply):
             case Stored():
                 return Accepted(id=execution_id, status=Status.QUEUED)

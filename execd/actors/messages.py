@@ -11,6 +11,7 @@ from datetime import datetime
 
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, WorkspaceId
+from execd.core.state import State
 from execd.mailbox import Reply
 from execd.ports import (
     Append,
@@ -32,6 +33,8 @@ class SubmitExecution:
 
     execution_id: ExecutionId
     submission: Submission
+    state: State
+    """Before its first event: the edge compiles the graph, so that one which cannot be never reaches the coordinator."""
     reply: Reply[WriteOutcome]
 
 

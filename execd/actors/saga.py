@@ -31,6 +31,7 @@ from execd.core.machine import step
 from execd.core.outcome import PodState, classify
 from execd.core.signals import (
     Begin,
+    GoOn,
     InputProvided,
     LaunchNode,
     Lost,
@@ -38,6 +39,7 @@ from execd.core.signals import (
     Order,
     PauseAsked,
     PodPrepared,
+    Proceed,
     Record,
     ResumeAsked,
     SetTimer,
@@ -47,9 +49,10 @@ from execd.core.signals import (
     StopNode,
     TimerDue,
 )
-from execd.core.specs import ScriptSpec, decode_spec, graph_of
+from execd.core.specs import ScriptSpec
 from execd.core.state import State, fold, new_state
 from execd.core.transitions import Phase
+from execd.core.workflows import decode_spec, graph_of
 from execd.ports import (
     Cancel,
     Command,
@@ -154,14 +157,12 @@ class Saga:
     async def _begin(self, nursery: trio.Nursery) -> None:
         """Choose the first node's place before telling that it starts, so that the event can say warm or cold."""
         started_from = "cold"
-        for node in self._state.ready[:1]:
-            if not isinstance(self._state.nodes_by_id[node].spec, ScriptSpec):
-                continue
-            pod = self._prepare(node, attempt=1)
-            if isinstance(pod, Exception):
-                continue
-            self._prepared[node] = pod
-            started_from = pod.started_from
+        only = self._state.graph.nodes[0]
+        if isinstance(only.spec, ScriptSpec):
+            pod = self._prepare(only.id, only.spec, attempt=1)
+            if not isinstance(pod, Exception):
+                self._prepared[only.id] = pod
+                started_from = pod.started_from
         now = self._tools.now()
         await self._hear(Begin(at=now, runner=self._tools.runner.name, started_from=started_from), nursery)
 
@@ -220,8 +221,10 @@ class Saga:
         match order:
             case Record(facts=facts):
                 await self._journal.record(facts, self._state)
-            case LaunchNode(node=node, attempt=attempt):
-                return self._launch(node, attempt, nursery)
+            case LaunchNode():
+                return self._launch(order, nursery)
+            case Proceed():
+                nursery.start_soon(self._go_on)
             case StartPod(node=node):
                 await self._journal.wait_stored()
                 self._steps[node].go.set()
@@ -231,9 +234,11 @@ class Saga:
                 nursery.start_soon(self._ring, order)
         return None
 
-    def _prepare(self, node: NodeId, *, attempt: int) -> Pod | ExecdError:
-        spec = self._state.nodes_by_id[node].spec
-        assert isinstance(spec, ScriptSpec), "only scripts are launched"
+    async def _go_on(self) -> None:
+        """The rest of a long step waits its turn among the signals, so that a cancel is heard before it."""
+        await self._tx.send(GoOn(at=self._tools.now()))
+
+    def _prepare(self, node: NodeId, spec: ScriptSpec, *, attempt: int) -> Pod | ExecdError:
         request = PodRequest(
             execution_id=self._identity.execution_id,
             workspace=self._identity.workspace,
@@ -247,8 +252,9 @@ class Saga:
         except ExecdError as error:
             return error
 
-    def _launch(self, node: NodeId, attempt: int, nursery: trio.Nursery) -> Signal:
-        pod = self._prepared.pop(node, None) or self._prepare(node, attempt=attempt)
+    def _launch(self, order: LaunchNode, nursery: trio.Nursery) -> Signal:
+        node, attempt = order.node, order.attempt
+        pod = self._prepared.pop(node, None) or self._prepare(node, order.script, attempt=attempt)
         now = self._tools.now()
         if isinstance(pod, Exception):
             log.warning("sandbox_unavailable", node=node, error=pod.message)

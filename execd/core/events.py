@@ -1,8 +1,7 @@
 """What happened: the facts a journal is made of, one frozen record each, named in the past tense.
 
-An `Event` is the envelope a viewer sees; its `data` is one of the records below and `type` is that record's tag.
-Events are msgspec structs, not dataclasses: they are encoded once for the store and every viewer, decoded on recovery,
-and described in OpenAPI, and msgspec does all three from the one declaration.
+An `Event` is the envelope a viewer sees; its `data` is one of the records below and `type` is that record's tag. They are
+msgspec structs: the one declaration encodes them for the store and every viewer, decodes them, and describes them.
 
 Never: a clock, an id generator or a default that depends on either. Time comes in from outside.
 """
@@ -152,7 +151,10 @@ class NodeStarted(EventData, frozen=True):
 class NodeCompleted(EventData, frozen=True):
     duration_ms: int
     output: Any = None
-    """A preview; the whole is in the result."""
+    port: str | None = None
+    """The further port it took, besides `out`."""
+    pinned: bool = False
+    """Whether it did not run: its output was given with the request."""
     output_keys: tuple[str, ...] = ()
     output_size_bytes: int = 0
     truncated: bool = False
@@ -165,7 +167,7 @@ class NodeFailed(EventData, frozen=True):
 
 class NodeSkipped(EventData, frozen=True):
     reason: str
-    """`not_run`: the execution ended first; `upstream_failed`: what it needs did not succeed."""
+    """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was."""
 
 
 class NodeRetrying(EventData, frozen=True):
@@ -179,6 +181,29 @@ class NodeWaiting(EventData, frozen=True):
     reason: str
     """`timer`."""
     until: datetime
+    is_moment: bool = False
+    """Whether a moment of the wall clock was asked for; else a delay, which ends then."""
+
+
+class NodeExpanded(EventData, frozen=True):
+    """The node runs its body for these items; nodes in it are named `node[index]/inner`, or `node/inner` of one run."""
+
+    items: tuple[Any, ...]
+    concurrency: int
+    keeps_going: bool
+    is_map: bool
+
+
+class NodeOutput(EventData, frozen=True):
+    """A part of what a running node gives: a piece of text, or one more item of a `map` that is over."""
+
+    delta: Any
+
+
+class Progress(EventData, frozen=True):
+    done: int
+    total: int
+    percent: int
 
 
 class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -344,6 +369,9 @@ EVENT_TYPES: dict[str, type[EventData]] = {
         NodeSkipped,
         NodeRetrying,
         NodeWaiting,
+        NodeExpanded,
+        NodeOutput,
+        Progress,
         InputRequired,
         InputReceived,
         ExecutionPaused,

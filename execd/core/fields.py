@@ -120,6 +120,11 @@ class Fields:
         """Give a field as it came; None where it is left out."""
         return self._table.get(name)
 
+    def required(self, name: str, accepted: str) -> None:
+        """Note a fault if a field of any kind is left out."""
+        if name not in self._table:
+            self.fault(name, "is missing", accepted)
+
     def fault(self, name: str, message: str, accepted: str) -> None:
         self._faults.add(self.path_of(name), message, accepted)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from execd.core.capture import Capture
 from execd.core.events import (
     EventData,
@@ -14,7 +16,8 @@ from execd.core.events import (
     Stream,
     Usage,
 )
-from execd.core.state import NodeRun, State, usage_of
+from execd.core.runs import NodeRun
+from execd.core.state import State, usage_of
 from execd.core.transitions import NodePhase
 
 
@@ -36,8 +39,8 @@ def make_result(state: State) -> ResultStored:
         stdout_base64=stdout_base64,
         stderr_base64=stderr_base64,
         streams={Stream.STDOUT: stdout.totals(), Stream.STDERR: stderr.totals()},
-        outputs={node.id: run.output for node in state.graph.nodes if (run := state.runs[node.id]).output is not None},
-        nodes=tuple(_node_result(node.id, state.runs[node.id]) for node in state.graph.nodes),
+        outputs=_outputs(state),
+        nodes=tuple(_node_result(node.id, state.run_of(node.id)) for node in state.graph.nodes),
         usage=usage_of(state),
     )
 
@@ -47,11 +50,16 @@ def _main_run(state: State) -> tuple[NodeId, NodeRun] | None:
     if len(state.graph.nodes) != 1:
         return None
     node = state.graph.nodes[0].id
-    return node, state.runs[node]
+    return node, state.run_of(node)
 
 
 def _capture(state: State, main: tuple[NodeId, NodeRun] | None, stream: Stream) -> Capture:
     return Capture() if main is None else state.captures.get((main[0], stream), Capture())
+
+
+def _outputs(state: State) -> dict[str, Any]:
+    runs = ((node.id, state.run_of(node.id)) for node in state.graph.nodes)
+    return {node: run.output for node, run in runs if run.phase is NodePhase.COMPLETED and run.output is not None}
 
 
 def _node_result(node: NodeId, run: NodeRun) -> NodeResult:

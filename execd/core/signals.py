@@ -13,6 +13,7 @@ import msgspec
 
 from execd.core.events import Fact, NodeId, Output, StopMode, Stream
 from execd.core.outcome import Outcome
+from execd.core.specs import ScriptSpec
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,10 @@ class InputProvided(Signal, frozen=True):
     values: Mapping[str, str]
 
 
+class GoOn(Signal, frozen=True):
+    """The rest of a step that was too long for one."""
+
+
 class StopAsked(Signal, frozen=True):
     by: str
     mode: StopMode
@@ -114,10 +119,15 @@ class Record(Order, frozen=True):
 
 
 class LaunchNode(Order, frozen=True):
-    """Choose a place for the node and answer with `PodPrepared`; no side effect."""
+    """Choose a place for the program and answer with `PodPrepared`; no side effect."""
 
     node: NodeId
     attempt: int
+    script: ScriptSpec
+
+
+class Proceed(Order, frozen=True):
+    """Answer with `GoOn`, after whatever else waits to be heard."""
 
 
 class StartPod(Order, frozen=True):

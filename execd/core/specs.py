@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import datetime
 
 import msgspec
-
-from execd.core.events import NodeId, Prompt
-
-SCRIPT_NODE = NodeId("main")
-"""The id of a script's one node."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,76 +73,22 @@ class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """How often it may run again when its sandbox was lost or the platform failed; never for a failure of its own."""
 
 
-class WaitSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="wait"):
-    """A node that lets time pass, also while execd is down; exactly one of the two is set."""
-
-    seconds: float | None = None
-    """From its start."""
-    until: datetime | None = None
-    """UTC; a moment that has passed is no wait at all."""
-
-
-class InputSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="input"):
-    """A node that asks a person and goes on with the answer."""
-
-    prompts: tuple[Prompt, ...]
-    expires_s: float | None = None
-    """How long it asks before it fails; None: for ever."""
-
-
-NodeSpec = ScriptSpec | WaitSpec | InputSpec
-
-
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a node may run again."""
 
     retries: int = 0
-    """Further attempts after the first, for outcomes that are retryable."""
+    """Further attempts after the first."""
     delay_s: float = 0.0
-    """Wait before the first further attempt; doubles each time."""
+    """Wait before the first further attempt."""
+    factor: float = 2.0
+    """Each further wait is so many times the one before it."""
+    jitter: float = 0.0
+    """By up to which part of itself a wait is lengthened, so that many that failed together do not come back together."""
+    on_failure: bool = False
+    """Whether a failure of its own is a reason to try again; else only one of the platform is."""
     on_lost: bool = False
     """Whether an attempt that was cut off in the middle (its worker or sandbox is gone) may be repeated: what it did
     outside, if anything, is then done twice, so only its author can say."""
-
-
-class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step of a graph."""
-
-    id: NodeId
-    type: str
-    label: str
-    spec: NodeSpec
-    needs: tuple[NodeId, ...] = ()
-    """The nodes that must have succeeded before it starts."""
-    retry: RetryPolicy = RetryPolicy()
-
-
-class Graph(msgspec.Struct, frozen=True):
-    """What a machine runs: nodes, joined by what each needs; acyclic."""
-
-    nodes: tuple[Node, ...]
-    parallelism: int = 16
-    """How many nodes may run, or wait to run again, at one time; one that waits for a person or a moment takes no place."""
-
-
-class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="workflow"):
-    """A graph of nodes, complete and checked, as it is stored and run."""
-
-    nodes: tuple[Node, ...]
-    parallelism: int = 16
-    """See `Graph`."""
-
-
-ExecutionSpec = ScriptSpec | WorkflowSpec
-
-SPEC_TYPES: dict[str, type[ExecutionSpec]] = {"script": ScriptSpec, "workflow": WorkflowSpec}
-"""The spec of each kind of execution."""
-
-
-def script_graph(spec: ScriptSpec, *, name: str) -> Graph:
-    """Make the one-node graph of a script. Its `retries` are its author's word that it may be repeated."""
-    retry = RetryPolicy(retries=spec.retries, on_lost=spec.retries > 0)
-    return Graph(nodes=(Node(id=SCRIPT_NODE, type="script", label=name, spec=spec, retry=retry),))
 
 
 class Priority(enum.IntEnum):
@@ -157,29 +97,3 @@ class Priority(enum.IntEnum):
     HIGH = 0
     NORMAL = 1
     LOW = 2
-
-
-def kind_of(spec: ExecutionSpec) -> str:
-    """Name the kind of execution, as records and events do."""
-    return next(kind for kind, spec_type in SPEC_TYPES.items() if isinstance(spec, spec_type))
-
-
-def encode_spec(spec: ExecutionSpec) -> bytes:
-    """Give a spec as it is stored."""
-    return msgspec.json.encode(spec)
-
-
-def decode_spec(stored: bytes, *, kind: str) -> ExecutionSpec:
-    """Read back what `encode_spec` gave.
-
-    Args:
-        kind: as the record has it.
-    """
-    return msgspec.json.decode(stored, type=SPEC_TYPES[kind])
-
-
-def graph_of(spec: ExecutionSpec, *, name: str) -> Graph:
-    """Compile a spec of any kind to the graph that runs it; the one place that knows the kinds."""
-    if isinstance(spec, ScriptSpec):
-        return script_graph(spec, name=name)
-    return Graph(nodes=spec.nodes, parallelism=spec.parallelism)

@@ -1,14 +1,14 @@
 """Where an execution stands: a value that only facts can change.
 
 `evolve(state, fact)` is the whole of it: core/transitions.py says which facts may follow in which phase, the functions
-below what each adds. A live machine and a recovered one are the same thing, because both are this fold over the journal.
+below what each adds; core/joining.py has what a node's end means for the others. A live machine and a recovered one are
+the same thing, because both are this fold over the journal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from immutables import Map
@@ -21,10 +21,10 @@ from execd.core.events import (
     ExecutionRequested,
     ExecutionStarted,
     Fact,
-    Failure,
     InputReceived,
     InputRequired,
     NodeCompleted,
+    NodeExpanded,
     NodeFailed,
     NodeId,
     NodeRetrying,
@@ -34,63 +34,60 @@ from execd.core.events import (
     OutputTruncated,
     PodCreated,
     PodTerminated,
+    Progress,
     Status,
     StopMode,
     StopRequested,
     Stream,
     Usage,
 )
-from execd.core.specs import Graph, Node
-from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
-
-
-class NodeRun(msgspec.Struct, frozen=True):
-    """How one node stands."""
-
-    phase: NodePhase = NodePhase.PENDING
-    attempt: int = 0
-    unmet: int = 0
-    """How many of the nodes it needs are not completed yet."""
-    started_at: datetime | None = None
-    duration_ms: int | None = None
-    error: Failure | None = None
-    due_at: datetime | None = None
-    """When its timer fires: the next attempt, the end of its wait, or the end of a person's time to answer."""
-    asking: InputRequired | None = None
-    """What a person is asked."""
-    output: Any = None
-    """What it gave, once it completed."""
-    pod: PodCreated | None = None
-    """The pod of this attempt, from its announcement to its end."""
-    verdict: PodTerminated | None = None
+from execd.core.graph import Graph, Plan, PlannedNode
+from execd.core.joining import count_phase, expand, open_scope, settle
+from execd.core.paths import ROOT, local_id, scope_of
+from execd.core.runs import NodeRun, ReadyLine, ScopeRun
+from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, Phase
 
 
 class State(msgspec.Struct, frozen=True):
     """One execution, as its journal tells it."""
 
-    graph: Graph
-    nodes_by_id: Map[NodeId, Node]
-    dependents: Map[NodeId, tuple[NodeId, ...]]
     phase: Phase = Phase.NEW
     head_seq: int = 0
     """How many facts were folded: the number of the last event."""
+    scopes: Map[str, ScopeRun] = Map()
+    """The runs of graphs that are under way; the execution's own is `ROOT`, and stays."""
     runs: Map[NodeId, NodeRun] = Map()
-    ready: tuple[NodeId, ...] = ()
-    """Pending nodes whose needs are met, in the order they became so."""
+    """Nodes that are not as they were in the beginning; those of a body are forgotten when its run is over."""
+    ready: ReadyLine = ReadyLine()
+    """Pending nodes whose needs are met."""
+    passed_by: tuple[NodeId, ...] = ()
+    """Pending nodes none of whose needs was taken: to be skipped."""
+    joining: tuple[NodeId, ...] = ()
+    """Expanded nodes all of whose items are over: to be concluded."""
     running: frozenset[NodeId] = frozenset()
     retrying: frozenset[NodeId] = frozenset()
     waiting: frozenset[NodeId] = frozenset()
-    unfinished: int = 0
-    """How many nodes are not over."""
     captures: Map[tuple[NodeId, Stream], Capture] = Map()
     """The head of each stream of each node's latest attempt."""
     stop: StopMode | None = None
     requested_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    first_failure: tuple[Status, Failure] | None = None
-    """What the first node to fail failed with: it decides how the execution ends."""
+    finished: int = 0
+    """How many nodes of the execution's own graph are over."""
+    percent: int = 0
+    """As the last `progress` told it."""
+    cpu_ms: int | None = None
+    peak_memory_bytes: int | None = None
     ending: ExecutionEnded | None = None
+
+    @property
+    def root(self) -> ScopeRun:
+        return self.scopes[ROOT]
+
+    @property
+    def graph(self) -> Graph:
+        return self.root.plan.graph
 
     @property
     def status(self) -> Status:
@@ -105,8 +102,8 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def is_winding_down(self) -> bool:
-        """Whether nothing more may start: somebody stopped it, or a node failed."""
-        return self.stop is not None or self.first_failure is not None
+        """Whether nothing more may start: somebody stopped it, or it has failed."""
+        return self.stop is not None or self.root.failure is not None
 
     @property
     def has_free_place(self) -> bool:
@@ -119,6 +116,25 @@ class State(msgspec.Struct, frozen=True):
             return False
         return any(self.runs[node].asking is not None for node in self.waiting)
 
+    def planned(self, node: NodeId) -> PlannedNode:
+        """Give what the graph says of a node whose scope is under way."""
+        return self.scopes[scope_of(node)].plan.nodes[local_id(node)]
+
+    def run_of(self, node: NodeId) -> NodeRun:
+        """Give how a node stands; one that nothing was told of stands as in the beginning."""
+        found = self.runs.get(node)
+        return NodeRun(undecided=len(self.planned(node).node.needs)) if found is None else found
+
+    def may_start_in(self, scope: str) -> bool:
+        """Whether neither this scope nor any around it has failed."""
+        while True:
+            run = self.scopes[scope]
+            if run.failure is not None:
+                return False
+            if run.node is None:
+                return True
+            scope = scope_of(run.node)
+
 
 def new_state(graph: Graph) -> State:
     """Make the state before the first event.
@@ -126,18 +142,7 @@ def new_state(graph: Graph) -> State:
     Args:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
     """
-    dependents: dict[NodeId, list[NodeId]] = {node.id: [] for node in graph.nodes}
-    for node in graph.nodes:
-        for need in node.needs:
-            dependents[need].append(node.id)
-    return State(
-        graph=graph,
-        nodes_by_id=Map((node.id, node) for node in graph.nodes),
-        dependents=Map((node, tuple(after)) for node, after in dependents.items()),
-        runs=Map((node.id, NodeRun(unmet=len(node.needs))) for node in graph.nodes),
-        ready=tuple(node.id for node in graph.nodes if not node.needs),
-        unfinished=len(graph.nodes),
-    )
+    return open_scope(State(), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input))
 
 
 def fold(state: State, facts: Iterable[Fact]) -> State:
@@ -157,54 +162,34 @@ def evolve(state: State, fact: Fact) -> State:
     phase = TRANSITIONS.get((state.phase, kind))
     if phase is None:
         raise IllegalTransitionError(f"{kind.__name__} in phase {state.phase.value}")
-    if fact.node is not None:
-        state = _evolve_node(state, fact.node, fact)
     change = _CHANGES.get(kind)
     if change is not None:
         state = change(state, fact)
+    if fact.node is not None:
+        state = _evolve_node(state, fact.node, fact)
     return msgspec.structs.replace(state, phase=phase, head_seq=state.head_seq + 1)
 
 
 def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
-    run = state.runs[node]
     kind = type(fact.data)
-    phase = NODE_TRANSITIONS.get((run.phase, kind))
+    before = state.run_of(node)
+    phase = NODE_TRANSITIONS.get((before.phase, kind))
     if phase is None:
-        raise IllegalTransitionError(f"{kind.__name__} for node {node} in phase {run.phase}")
-    if phase is run.phase and kind not in _RUN_CHANGES:
-        return state
+        raise IllegalTransitionError(f"{kind.__name__} for node {node} in phase {before.phase}")
     change = _RUN_CHANGES.get(kind)
-    if change is not None:
-        run = change(run, fact)
-    state = _count_phase(state, node, run.phase, phase)
-    return msgspec.structs.replace(state, runs=state.runs.set(node, msgspec.structs.replace(run, phase=phase)))
-
-
-_SETS: dict[NodePhase, str] = {
-    NodePhase.RUNNING: "running",
-    NodePhase.RETRYING: "retrying",
-    NodePhase.WAITING: "waiting",
-}
-
-
-def _count_phase(state: State, node: NodeId, before: NodePhase, after: NodePhase) -> State:
-    """Keep the sets that follow from the phases, so that no step has to look at every node."""
-    if after is before:
+    if phase is before.phase and change is None:
         return state
-    changes: dict[str, object] = {}
-    if before is NodePhase.PENDING and node in state.ready:
-        changes["ready"] = tuple(other for other in state.ready if other != node)
-    if before in _SETS:
-        changes[_SETS[before]] = getattr(state, _SETS[before]) - {node}
-    if after in _SETS:
-        changes[_SETS[after]] = getattr(state, _SETS[after]) | {node}
-    if after.is_over:
-        changes["unfinished"] = state.unfinished - 1
-    return msgspec.structs.replace(state, **changes)
+    after = before if change is None else change(before, fact)
+    after = msgspec.structs.replace(after, phase=phase)
+    state = count_phase(state, node, before, after)
+    state = msgspec.structs.replace(state, runs=state.runs.set(node, after))
+    if phase.is_over:
+        return settle(state, node, after, fact.data)
+    return expand(state, node, after) if isinstance(fact.data, NodeExpanded) else state
 
 
 def _started(run: NodeRun, fact: Fact) -> NodeRun:
-    return NodeRun(phase=run.phase, attempt=fact.attempt or 1, started_at=fact.at)
+    return NodeRun(phase=run.phase, attempt=fact.attempt or 1, started_at=fact.at, ticket=run.ticket)
 
 
 def _placed(run: NodeRun, fact: Fact) -> NodeRun:
@@ -218,13 +203,20 @@ def _terminated(run: NodeRun, fact: Fact) -> NodeRun:
 
 
 def _completed(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeCompleted)
-    return msgspec.structs.replace(run, duration_ms=fact.data.duration_ms, output=fact.data.output)
+    data = fact.data
+    assert isinstance(data, NodeCompleted)
+    return msgspec.structs.replace(
+        run, duration_ms=data.duration_ms, output=data.output, port=data.port, expansion=None
+    )
 
 
 def _failed(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeFailed)
-    return msgspec.structs.replace(run, duration_ms=fact.data.duration_ms, error=fact.data.error)
+    data = fact.data
+    assert isinstance(data, NodeFailed)
+    output = {"error": msgspec.to_builtins(data.error)}
+    return msgspec.structs.replace(
+        run, duration_ms=data.duration_ms, error=data.error, output=output, expansion=None, asking=None
+    )
 
 
 def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
@@ -234,7 +226,7 @@ def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
 
 def _waiting(run: NodeRun, fact: Fact) -> NodeRun:
     assert isinstance(fact.data, NodeWaiting)
-    return msgspec.structs.replace(run, due_at=fact.data.until)
+    return msgspec.structs.replace(run, due_at=fact.data.until, is_moment=fact.data.is_moment)
 
 
 def _asking(run: NodeRun, fact: Fact) -> NodeRun:
@@ -246,6 +238,11 @@ def _answered(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, asking=None, due_at=None)
 
 
+def _expanded(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, NodeExpanded)
+    return run.expanded(fact.data)
+
+
 _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeStarted: _started,
     PodCreated: _placed,
@@ -254,6 +251,7 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeFailed: _failed,
     NodeRetrying: _retrying,
     NodeWaiting: _waiting,
+    NodeExpanded: _expanded,
     InputRequired: _asking,
     InputReceived: _answered,
 }
@@ -279,7 +277,7 @@ def _on_node_started(state: State, fact: Fact) -> State:
     for stream in Stream:
         if (fact.node, stream) in captures:
             captures = captures.delete((fact.node, stream))
-    return msgspec.structs.replace(state, captures=captures)
+    return state if captures is state.captures else msgspec.structs.replace(state, captures=captures)
 
 
 def _on_output(state: State, fact: Fact) -> State:
@@ -298,27 +296,18 @@ def _on_truncated(state: State, fact: Fact) -> State:
     return msgspec.structs.replace(state, captures=state.captures.set(key, capture))
 
 
-def _on_node_completed(state: State, fact: Fact) -> State:
-    assert fact.node is not None
-    runs, ready = state.runs, list(state.ready)
-    for dependent in state.dependents[fact.node]:
-        run = runs[dependent]
-        run = msgspec.structs.replace(run, unmet=run.unmet - 1)
-        runs = runs.set(dependent, run)
-        if run.unmet == 0 and run.phase is NodePhase.PENDING:
-            ready.append(dependent)
-    return msgspec.structs.replace(state, runs=runs, ready=tuple(ready))
+def _on_terminated(state: State, fact: Fact) -> State:
+    """Add up what the attempts cost; the peak is the highest of them."""
+    assert isinstance(fact.data, PodTerminated)
+    usage = fact.data.usage
+    cpu = [value for value in (state.cpu_ms, usage.cpu_ms) if value is not None]
+    peaks = [value for value in (state.peak_memory_bytes, usage.peak_memory_bytes) if value is not None]
+    return msgspec.structs.replace(state, cpu_ms=sum(cpu) if cpu else None, peak_memory_bytes=max(peaks, default=None))
 
 
-def _on_node_failed(state: State, fact: Fact) -> State:
-    assert isinstance(fact.data, NodeFailed)
-    assert fact.node is not None
-    if state.first_failure is not None:
-        return state
-    verdict = state.runs[fact.node].verdict
-    timed_out = verdict is not None and verdict.reason == "limit:wall"
-    status = Status.TIMEOUT if timed_out else Status.FAILED
-    return msgspec.structs.replace(state, first_failure=(status, fact.data.error))
+def _on_progress(state: State, fact: Fact) -> State:
+    assert isinstance(fact.data, Progress)
+    return msgspec.structs.replace(state, percent=fact.data.percent)
 
 
 def _on_ended(state: State, fact: Fact) -> State:
@@ -335,21 +324,18 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     NodeStarted: _on_node_started,
     Output: _on_output,
     OutputTruncated: _on_truncated,
-    NodeCompleted: _on_node_completed,
-    NodeFailed: _on_node_failed,
+    PodTerminated: _on_terminated,
+    Progress: _on_progress,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
 
 
 def usage_of(state: State) -> Usage:
-    """Add up what the nodes' last attempts cost; the peak is the highest of them."""
-    verdicts = [run.verdict.usage for run in state.runs.values() if run.verdict is not None]
-    peaks = [usage.peak_memory_bytes for usage in verdicts if usage.peak_memory_bytes is not None]
-    cpu = [usage.cpu_ms for usage in verdicts if usage.cpu_ms is not None]
+    """Sum up what it cost: all attempts of all nodes."""
     wall = None
     if state.started_at is not None and state.ended_at is not None:
         wall = milliseconds_between(state.started_at, state.ended_at)
-    return Usage(wall_ms=wall, cpu_ms=sum(cpu) if cpu else None, peak_memory_bytes=max(peaks, default=None))
+    return Usage(wall_ms=wall, cpu_ms=state.cpu_ms, peak_memory_bytes=state.peak_memory_bytes)
 
 
 def milliseconds_between(earlier: datetime, later: datetime) -> int:

@@ -19,7 +19,9 @@ from execd.core.events import (
     InputReceived,
     InputRequired,
     NodeCompleted,
+    NodeExpanded,
     NodeFailed,
+    NodeOutput,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
@@ -30,6 +32,7 @@ from execd.core.events import (
     PodRunning,
     PodScheduled,
     PodTerminated,
+    Progress,
     ResultStored,
     StopRequested,
 )
@@ -59,6 +62,8 @@ class NodePhase(enum.StrEnum):
     """An attempt failed and another will follow; it keeps its place among those that may run at one time."""
     WAITING = "waiting"
     """For a moment or a person; nothing runs and nothing is lost when execd stops."""
+    EXPANDED = "expanded"
+    """Its body runs."""
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -81,8 +86,11 @@ _NODE_LIFE: tuple[type[EventData], ...] = (
     NodeSkipped,
     NodeRetrying,
     NodeWaiting,
+    NodeExpanded,
+    NodeOutput,
     InputRequired,
     InputReceived,
+    Progress,
 )
 _ENDINGS: tuple[type[EventData], ...] = tuple(TERMINAL_TYPES.values())
 
@@ -104,6 +112,7 @@ TRANSITIONS: dict[tuple[Phase, type[EventData]], Phase] = {
 NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
     (NodePhase.PENDING, NodeStarted): NodePhase.RUNNING,
     (NodePhase.PENDING, NodeSkipped): NodePhase.SKIPPED,
+    (NodePhase.PENDING, NodeCompleted): NodePhase.COMPLETED,
     (NodePhase.RUNNING, PodCreated): NodePhase.RUNNING,
     (NodePhase.RUNNING, PodScheduled): NodePhase.RUNNING,
     (NodePhase.RUNNING, PodRunning): NodePhase.RUNNING,
@@ -113,6 +122,11 @@ NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
     (NodePhase.RUNNING, NodeCompleted): NodePhase.COMPLETED,
     (NodePhase.RUNNING, NodeFailed): NodePhase.FAILED,
     (NodePhase.RUNNING, NodeRetrying): NodePhase.RETRYING,
+    (NodePhase.RUNNING, NodeOutput): NodePhase.RUNNING,
+    (NodePhase.RUNNING, NodeExpanded): NodePhase.EXPANDED,
+    (NodePhase.EXPANDED, NodeOutput): NodePhase.EXPANDED,
+    (NodePhase.EXPANDED, NodeCompleted): NodePhase.COMPLETED,
+    (NodePhase.EXPANDED, NodeFailed): NodePhase.FAILED,
     (NodePhase.RUNNING, NodeWaiting): NodePhase.WAITING,
     (NodePhase.RUNNING, InputRequired): NodePhase.WAITING,
     (NodePhase.RETRYING, NodeStarted): NodePhase.RUNNING,
@@ -120,7 +134,6 @@ NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
     (NodePhase.WAITING, InputReceived): NodePhase.WAITING,
     (NodePhase.WAITING, NodeCompleted): NodePhase.COMPLETED,
     (NodePhase.WAITING, NodeFailed): NodePhase.FAILED,
-    (NodePhase.WAITING, NodeSkipped): NodePhase.SKIPPED,
 }
 
 

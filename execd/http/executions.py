@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from quart import Quart, Response, request
 
-from execd.core.codec import StoredEvent
-from execd.core.errors import ConflictError, NotFoundError
-from execd.core.events import RESULT_STORED, ExecutionId
-from execd.core.parsing import ScriptRequest, digest_of
-from execd.core.specs import SCRIPT_NODE, ScriptSpec, decode_spec
+from execd.core.again import nodes_of, spec_from
+from execd.core.codec import StoredEvent, decode_event
+from execd.core.errors import NotFoundError
+from execd.core.events import RESULT_STORED, TYPE_NAMES, Event, ExecutionId, NodeCompleted, NodeFailed
+from execd.core.requests import ExecutionRequest, digest_of
+from execd.core.workflows import decode_spec
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
 from execd.http.credentials import require
 from execd.http.front import Front
-from execd.http.problems import NotFinishedError, NotWaitingError
+from execd.http.problems import NotFinishedError
 from execd.http.queries import parse_events_query, parse_list_query
 from execd.http.schemas import (
     API,
@@ -48,6 +49,8 @@ from execd.ports import (
 
 EVENTS_PAGE_BYTES = 1024 * 1024
 """Of one answer of `/events`; a page ends there even if fewer events than `limit` fit."""
+
+NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
 
 COMMANDS: dict[str, Callable[[str], Command]] = {
     "cancel": lambda user: Cancel(by=user),
@@ -146,26 +149,39 @@ class ExecutionRoutes:
         return _accepted(record)
 
     async def input(self, execution_id: str) -> Response:
-        record = await self._find(execution_id, Role.RUNNER)
-        parse_input(await read_json(request, self._front.config))
-        raise NotWaitingError(f"the execution is {record.status}: no node of it waits for input")
+        identity = await require(self._front, request, Role.RUNNER)
+        record = await find_visible(self._front, identity, execution_id)
+        command = parse_input(await read_json(request, self._front.config), by=identity.user)
+        await self._front.engine.command(record.id, command)
+        return _accepted(record)
 
     async def retry(self, execution_id: str) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
         key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
         record = await find_visible(self._front, identity, execution_id)
-        begin = parse_retry(await read_optional_json(request, self._front.config), nodes=(SCRIPT_NODE,))
+        spec = decode_spec(record.spec, kind=record.kind)
+        begin = parse_retry(await read_optional_json(request, self._front.config), nodes=nodes_of(spec))
         if not record.status.is_final:
             raise NotFinishedError(f"the execution is {record.status}; only one that has ended can be retried")
-        spec = decode_spec(record.spec, kind=record.kind)
-        if not isinstance(spec, ScriptSpec):
-            raise ConflictError(f"a {record.kind} cannot be retried yet; only a script can")
-        asked = ScriptRequest(name=record.name, spec=spec, priority=record.priority)
+        journal = await self._read_journal(record) if begin != "start" else ()
+        again = spec_from(spec, begin, journal)
+        asked = ExecutionRequest(name=record.name, spec=again, priority=record.priority)
         return await self._submit(asked, identity, key=key, attempt_of=record.id, begin=begin)
+
+    async def _read_journal(self, record: ExecutionRecord) -> Sequence[Event]:
+        """Read what the nodes of an ended execution told; their output streams are left out."""
+        events: list[Event] = []
+        after = 0
+        while page := await self._front.engine.store.read_events(
+            record.id, after_seq=after, limit_bytes=EVENTS_PAGE_BYTES, types=NODE_ENDS
+        ):
+            events.extend(decode_event(stored.body) for stored in page)
+            after = page[-1].seq
+        return events
 
     async def _submit(
         self,
-        asked: ScriptRequest,
+        asked: ExecutionRequest,
         identity: Identity,
         *,
         key: str | None,

@@ -90,7 +90,7 @@ def _command(name: str, about: str) -> Operation:
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="post", path=f"{API}/executions", id="submit", about="Run something.", tag="executions", role="runner",
-        body="ScriptBody", answer="SubmittedView", status=202, parameters=(KEY,), problems=(409, 413, 415),
+        body="ExecutionBody", answer="SubmittedView", status=202, parameters=(KEY,), problems=(409, 413, 415),
         details="202 means that it is stored: it will end in a final status, whatever crashes.",
     ),
     Operation(

@@ -13,12 +13,12 @@ from msgspec import Meta
 
 from execd.core.errors import FieldFault
 from execd.core.events import EVENT_TYPES
-from execd.core.parsing import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS, MAX_RETRIES
+from execd.core.parsing import MAX_RETRIES
+from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits
+from execd.http.openapi_workflows import REF, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
-
-REF = "#/components/schemas/{name}"
 
 
 class ScriptBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -53,14 +53,18 @@ class StdinBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class InputBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Answers to what a node asks."""
 
-    prompt_id: str | None = None
-    values: dict[str, Any] | None = None
+    prompt_id: Annotated[str, Meta(description="As `input_required` has it.")]
+    values: Annotated[
+        dict[str, str] | None, Meta(description="Answers by key; a default is taken for what is left out.")
+    ] = None
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"begin": "from"}):
     """Where to begin again."""
 
-    begin: Annotated[str, Meta(description="`start`, `failed` or a node (`main`).")] | None = None
+    begin: (
+        Annotated[str, Meta(description="`start`, `failed` or a node; what comes before it keeps what it gave.")] | None
+    ) = None
     definition: Literal["same"] | None = None
 
 
@@ -121,13 +125,17 @@ class Evicted(msgspec.Struct):
 class ClientMessage(msgspec.Struct, kw_only=True):
     """What a client may send over a WebSocket."""
 
-    type: Literal["subscribe", "unsubscribe", "cancel", "interrupt", "pause", "resume", "stdin", "ping", "pong"]
+    type: Literal[
+        "subscribe", "unsubscribe", "cancel", "interrupt", "pause", "resume", "stdin", "input", "ping", "pong"
+    ]
     id: Annotated[str | int | None, Meta(description="Comes back in the answer.")] = None
     execution_id: Annotated[str | None, Meta(description="Left out on a socket of one execution.")] = None
     after: Annotated[int | None, Meta(description="Of `subscribe`: the last seq the client has.")] = None
     text: str | None = None
     base64: str | None = None
     close: bool | None = None
+    prompt_id: Annotated[str | None, Meta(description="Of `input`.")] = None
+    values: Annotated[dict[str, str] | None, Meta(description="Of `input`.")] = None
 
 
 class ServerMessage(msgspec.Struct, kw_only=True):
@@ -153,6 +161,8 @@ def make_components() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
+    components |= workflow_schemas(components["ScriptBody"])
+    components["ExecutionBody"] = _any_of_kind({"script": "ScriptBody", "workflow": "WorkflowBody"})
     components["Event"] = _any_event()
     components["EventsView"]["properties"]["items"]["items"] = ref("Event")
     return components
@@ -161,6 +171,17 @@ def make_components() -> dict[str, Any]:
 def ref(name: str) -> dict[str, str]:
     """Point to a schema."""
     return {"$ref": REF.format(name=name)}
+
+
+def _any_of_kind(bodies: dict[str, str]) -> dict[str, Any]:
+    return {
+        "description": "What to run.",
+        "oneOf": [ref(name) for name in bodies.values()],
+        "discriminator": {
+            "propertyName": "kind",
+            "mapping": {kind: REF.format(name=name) for kind, name in bodies.items()},
+        },
+    }
 
 
 def _event_schema(type_name: str, record_name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from execd.core.codec import decode_event
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, Output, ResultStored, Stream
 from execd.core.fields import Range
-from execd.core.specs import SCRIPT_NODE
+from execd.core.workflows import SCRIPT_NODE
 from execd.http.access import Role
 from execd.http.credentials import require
 from execd.http.executions import find_visible

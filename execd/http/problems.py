@@ -27,13 +27,6 @@ class NotFinishedError(ExecdError):
     status = 409
 
 
-class NotWaitingError(ExecdError):
-    """The execution does not wait for input: look at its status."""
-
-    code = "not_waiting"
-    status = 409
-
-
 class HostNotAllowedError(ExecdError):
     """The request names a host this server does not answer for (DNS rebinding): use an allowed name."""
 

@@ -7,7 +7,7 @@ from quart import Request, Websocket
 
 from execd.core.events import EVENT_TYPES, ExecutionId, Status, WorkspaceId
 from execd.core.fields import Faults, Fields, Range
-from execd.core.parsing import KINDS
+from execd.core.requests import KINDS
 from execd.http.schemas import LATER_KINDS, MAX_QUERY_CHARS
 from execd.ports import ExecutionFilter
 

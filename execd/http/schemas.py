@@ -5,7 +5,7 @@ Parse, do not validate: after this module nobody checks a request's fields again
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,20 +14,22 @@ from quart import Request
 from execd.core.codec import StoredEvent, format_time
 from execd.core.errors import FieldFault, InvalidRequestError, PayloadTooLargeError
 from execd.core.events import Failure, Status
-from execd.core.fields import Faults, Fields, summarise
-from execd.core.parsing import KINDS, ScriptRequest, decode_base64, parse_script
+from execd.core.fields import Faults, Fields, describe, summarise, text_fault
+from execd.core.requests import KINDS, ExecutionRequest, parse_request
 from execd.core.runtimes import Runtimes
+from execd.core.script_fields import ScriptTools, decode_base64
 from execd.http.config import HttpConfig
 from execd.http.problems import MediaTypeError, UnsupportedKindError
-from execd.ports import ExecutionRecord, SendStdin
+from execd.ports import ExecutionRecord, ProvideInput, SendStdin
 
 API = "/api/v1"
-LATER_KINDS = ("workflow", "flow", "external")
+LATER_KINDS = ("flow", "external")
 """Kinds the design has and this version does not: refused by name, so that a client can tell from a slip."""
 MAX_STDIN_BYTES = 1024 * 1024
 """What a pod's stdin buffer holds."""
 MAX_KEY_CHARS = 255
 MAX_QUERY_CHARS = 512
+MAX_ANSWER_CHARS = 64 * 1024
 
 
 # --- bodies
@@ -84,7 +86,7 @@ def _no_json(message: str) -> InvalidRequestError:
     return InvalidRequestError(f"the body {message}; accepted: JSON in UTF-8", faults=(fault,))
 
 
-def parse_submission(body: object, *, runtimes: Runtimes, config: HttpConfig) -> ScriptRequest:
+def parse_submission(body: object, *, runtimes: Runtimes, config: HttpConfig) -> ExecutionRequest:
     """Read the body of `POST /executions`.
 
     Raises:
@@ -93,7 +95,7 @@ def parse_submission(body: object, *, runtimes: Runtimes, config: HttpConfig) ->
     """
     missing = _check_kind(body) if isinstance(body, Mapping) else ()
     try:
-        request = parse_script(body, runtimes=runtimes, defaults=config.defaults, caps=config.caps)
+        request = parse_request(body, ScriptTools(runtimes=runtimes, defaults=config.defaults, caps=config.caps))
     except InvalidRequestError as error:
         faults = (*missing, *error.faults)
         raise InvalidRequestError(summarise(faults), faults=faults) from None
@@ -163,7 +165,7 @@ def parse_stdin(body: object, *, known: tuple[str, ...] = ("text", "base64", "cl
     return SendStdin(data=data, close=close)
 
 
-def parse_retry(body: object, *, nodes: tuple[str, ...]) -> str:
+def parse_retry(body: object, *, nodes: Sequence[str]) -> str:
     """Read `{from: start | failed | <node>}`; give where to begin. Raises InvalidRequestError."""
     faults = Faults()
     fields = Fields(body, faults, known=("from", "definition"))
@@ -173,13 +175,21 @@ def parse_retry(body: object, *, nodes: tuple[str, ...]) -> str:
     return begin
 
 
-def parse_input(body: object) -> None:
-    """Check the shape of `{prompt_id, values}`. Raises InvalidRequestError."""
+def parse_input(body: object, *, by: str) -> ProvideInput:
+    """Read `{prompt_id, values}`. Raises InvalidRequestError."""
     faults = Faults()
     fields = Fields(body, faults, known=("prompt_id", "values"))
-    fields.text("prompt_id", max_chars=MAX_QUERY_CHARS, accepted="the id in input_required")
-    fields.mapping("values", max_count=100, accepted="an object of answers by key")
+    prompt_id = fields.required_text("prompt_id", max_chars=MAX_QUERY_CHARS, accepted="the id in input_required")
+    values: dict[str, str] = {}
+    for key, value in fields.mapping("values", max_count=100, accepted="an object of answers by key").items():
+        fault = text_fault(value, max_chars=MAX_ANSWER_CHARS) if isinstance(value, str) else describe(value)
+        if fault is not None:
+            shown = key[:64].encode(errors="replace").decode()
+            faults.add(f"values.{shown}", fault, f"text of at most {MAX_ANSWER_CHARS} characters")
+        else:
+            values[key] = str(value)
     faults.raise_if_any()
+    return ProvideInput(by=by, prompt_id=prompt_id, values=values)
 
 
 # --- answers

@@ -6,7 +6,7 @@ whichever finds a reason to end names it, and all end together.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from execd.http.access import Identity, Role
 from execd.http.executions import COMMANDS, find_visible
 from execd.http.front import Front
 from execd.http.problems import problem_of
-from execd.http.schemas import decode_json, parse_stdin
+from execd.http.schemas import decode_json, parse_input, parse_stdin
 from execd.http.sse import Pace
 from execd.ports import Command, EvictedError, ExecutionRecord, Subscription
 
@@ -50,8 +50,9 @@ and read faster. 4429, 4503: wait a second, then come back. 4400, 4401, 4403, 44
 """
 
 STDIN_FIELDS = ("text", "base64", "close")
-KNOWN_FIELDS = ("type", "id", "execution_id", "after", *STDIN_FIELDS)
-MESSAGE_TYPES = ("subscribe", "unsubscribe", *COMMANDS, "stdin", "ping", "pong")
+INPUT_FIELDS = ("prompt_id", "values")
+KNOWN_FIELDS = ("type", "id", "execution_id", "after", *STDIN_FIELDS, *INPUT_FIELDS)
+MESSAGE_TYPES = ("subscribe", "unsubscribe", *COMMANDS, "stdin", "input", "ping", "pong")
 MAX_FOLLOWED = 20
 """Executions on one socket; each takes one place of the workspace's limit."""
 MAX_ID_CHARS = 200
@@ -213,7 +214,7 @@ class SocketSession:
     async def _subscribe(self, message: Message, nursery: trio.Nursery) -> dict[str, Any]:
         faults = Faults()
         if self._only is not None:
-            faults.add("type", "is not for a socket of one execution", f"{', '.join(COMMANDS)}, stdin, ping")
+            faults.add("type", "is not for a socket of one execution", f"{', '.join(COMMANDS)}, stdin, input, ping")
         if len(self._followed) >= MAX_FOLLOWED:
             faults.add("execution_id", f"would be number {MAX_FOLLOWED + 1}", f"at most {MAX_FOLLOWED} on one socket")
         faults.raise_if_any()
@@ -242,9 +243,11 @@ class SocketSession:
         return {"type": "ack"}
 
     def _read_command(self, message: Message) -> Command:
-        if message.type != "stdin":
-            return COMMANDS[message.type](self._identity.user)
-        return parse_stdin({name: message.table[name] for name in STDIN_FIELDS if name in message.table})
+        if message.type == "stdin":
+            return parse_stdin(_only(message.table, STDIN_FIELDS))
+        if message.type == "input":
+            return parse_input(_only(message.table, INPUT_FIELDS), by=self._identity.user)
+        return COMMANDS[message.type](self._identity.user)
 
     async def _find(self, message: Message) -> ExecutionRecord:
         """Find the execution a message is about; on a socket of one it need not be named."""
@@ -306,3 +309,7 @@ def _is_complete(record: ExecutionRecord, after_seq: int) -> bool:
 
 def _with_id(message_id: str | int | None) -> dict[str, Any]:
     return {} if message_id is None else {"id": message_id}
+
+
+def _only(table: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    return {name: table[name] for name in names if name in table}

@@ -10,7 +10,7 @@ import msgspec
 
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, Status, WorkspaceId
-from execd.core.specs import ExecutionSpec
+from execd.core.workflows import ExecutionSpec
 from execd.ports.store import ExecutionRecord, Store, TokenStore
 
 

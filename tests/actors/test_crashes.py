@@ -190,7 +190,7 @@ async def test_a_submission_in_a_crashed_coordinators_hand_is_answered_at_once(
     """It was not accepted and may be sent again: nobody should wait ten seconds to hear that nothing is known."""
     async with open_world(talk) as world:
         reply: Reply[WriteOutcome] = Reply()
-        broken = SubmitExecution(execution_id=ExecutionId("e"), submission=None, reply=reply)  # type: ignore[arg-type] # the defect
+        broken = SubmitExecution(execution_id=ExecutionId("e"), submission=None, state=None, reply=reply)  # type: ignore[arg-type] # the defect
         world.engine._to_coordinator.post_nowait(broken)
         with trio.fail_after(0.1), pytest.raises(OverloadedError, match="restarting"):
             await reply.wait()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 import pytest
 import trio
@@ -11,23 +12,35 @@ import trio.testing
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import ConflictError, InvalidRequestError
 from execd.core.events import Event, ExecutionId, NodeCompleted, NodeId, Prompt, ResultStored, Status
-from execd.core.specs import InputSpec, Limits, Node, NodeSpec, RetryPolicy, ScriptSpec, WaitSpec, WorkflowSpec
+from execd.core.graph import Need, Node
+from execd.core.nodes import type_of
+from execd.core.nodes.scripts import StepSpec
+from execd.core.nodes.waiting import InputSpec, WaitSpec
+from execd.core.specs import Limits, RetryPolicy, ScriptSpec
+from execd.core.workflows import WorkflowSpec, store_node
 from execd.ports import Pause, ProvideInput, Resume
 from tests.support.engines import EPOCH, World, open_world
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
 
-SCRIPT = ScriptSpec(language="python", source="pass", limits=Limits())
+SCRIPT = StepSpec(script=ScriptSpec(language="python", source="pass", limits=Limits()))
 ASK = InputSpec(prompts=(Prompt(key="go", label="Go on?", choices=("yes", "no")),))
 
 
-def workflow(*nodes: tuple[str, NodeSpec, str], on_lost: bool = True) -> WorkflowSpec:
+def workflow(*nodes: tuple[str, Any, str], on_lost: bool = True) -> WorkflowSpec:
     """Make a workflow of (id, spec, needs as one text) triples; its nodes may be repeated."""
     policy = RetryPolicy(retries=5 if on_lost else 0, on_lost=on_lost)
     return WorkflowSpec(
         nodes=tuple(
-            Node(
-                id=NodeId(name), type="t", label=name, spec=spec, needs=tuple(map(NodeId, needs.split())), retry=policy
+            store_node(
+                Node(
+                    id=NodeId(name),
+                    type=type_of(spec).name,
+                    label=name,
+                    spec=spec,
+                    needs=tuple(Need(NodeId(need)) for need in needs.split()),
+                    retry=policy,
+                )
             )
             for name, spec, needs in nodes
         )
@@ -138,9 +151,9 @@ async def test_a_wait_until_a_moment_follows_the_clock(autojump_clock: trio.test
     until = EPOCH + timedelta(seconds=trio.current_time() + 90)
     async with open_world(work) as world:
         began = trio.current_time()
-        past = WaitSpec(until=datetime(2020, 1, 1, tzinfo=UTC))
+        past = WaitSpec(until="2020-01-01T00:00:00Z")
         _, end = await finish(
-            world, await world.submit(spec=workflow(("a", past, ""), ("b", WaitSpec(until=until), "")))
+            world, await world.submit(spec=workflow(("a", past, ""), ("b", WaitSpec(until=until.isoformat()), "")))
         )
         assert end.status is Status.COMPLETED
         assert 89 < trio.current_time() - began < 91

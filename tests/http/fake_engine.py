@@ -28,7 +28,8 @@ from execd.core.events import (
     Usage,
     WorkspaceId,
 )
-from execd.core.specs import Limits, ScriptSpec, encode_spec
+from execd.core.specs import Limits, ScriptSpec
+from execd.core.workflows import encode_spec
 from execd.ports import Accepted, Append, Command, Create, ExecutionRecord, Submission, Subscription
 
 EPOCH = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from execd.core.events import EVENT_TYPES
+from execd.core.nodes import TYPES
 from execd.core.parsing import SCRIPT_FIELDS
+from execd.core.workflow_parsing import NODE_FIELDS, WORKFLOW_FIELDS
 from execd.http.socket_session import CLOSE_CODES, KNOWN_FIELDS, MESSAGE_TYPES
 from tests.http.doors import make_door
 
@@ -94,6 +96,10 @@ async def test_documented_bodies_are_what_the_parsers_take() -> None:
     schemas = (await document())["components"]["schemas"]
 
     assert set(schemas["ScriptBody"]["properties"]) == set(SCRIPT_FIELDS)
+    assert set(schemas["WorkflowBody"]["properties"]) == set(WORKFLOW_FIELDS)
+    for node_type in TYPES:
+        fields = {*NODE_FIELDS, *node_type.fields, *(("nodes",) if node_type.has_body else ())}
+        assert set(schemas[f"{node_type.name.title()}Node"]["properties"]) | {"retry"} == fields
     assert set(schemas["ClientMessage"]["properties"]) == set(KNOWN_FIELDS)
     assert set(schemas["ClientMessage"]["properties"]["type"]["enum"]) == set(MESSAGE_TYPES)
     assert set(schemas["StdinBody"]["properties"]) == {"text", "base64", "close"}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from execd.ports import Cancel, SendStdin
+from execd.ports import Cancel, ProvideInput, SendStdin
 from tests.http.doors import make_door
 
 GOOD = {"kind": "script", "language": "python", "source": "print(1)"}
@@ -47,7 +47,7 @@ HOSTILE = {
     "NaN": (b'{"limits":{"wall_s":NaN}}', 400, "invalid_request", [""]),
     "too large": (body_of(source="x" * 70_000), 413, "payload_too_large", None),
     "nothing in it": (b"{}", 400, "invalid_request", ["kind", "language", "source"]),
-    "kind of later": (body_of(kind="workflow"), 400, "unsupported_kind", ["kind"]),
+    "kind of later": (body_of(kind="flow"), 400, "unsupported_kind", ["kind"]),
     "kind unknown": (body_of(kind="x" * 500), 400, "unsupported_kind", ["kind"]),
     "kind a number": (body_of(kind=5), 400, "invalid_request", ["kind"]),
     "definition": (b'{"definition":"d"}', 400, "unsupported_kind", ["definition"]),
@@ -241,14 +241,18 @@ async def test_a_command_to_what_has_ended_is_a_conflict() -> None:
     assert (answer.status, answer.json()["code"]) == (409, "conflict")
 
 
-async def test_input_to_what_does_not_wait_is_a_conflict() -> None:
-    """An answer without a question is told so."""
+async def test_an_answer_is_handed_to_the_execution() -> None:
+    """In the name of whoever answers; what is no text is refused before."""
     door = await make_door()
     execution_id = await door.begin()
 
-    answer = await door.ask("POST", f"{URL}/{execution_id}/input", body=b'{"values":{"a":1}}')
+    wrong = await door.ask("POST", f"{URL}/{execution_id}/input", body=b'{"values":{"a":1}}')
+    right = await door.ask("POST", f"{URL}/{execution_id}/input", body=b'{"prompt_id":"ask.1","values":{"a":"1"}}')
 
-    assert (answer.status, answer.json()["code"]) == (409, "not_waiting")
+    assert wrong.status == 400
+    assert {fault["path"] for fault in wrong.json()["errors"]} == {"prompt_id", "values.a"}
+    assert right.status == 202
+    assert door.engine.commands[-1] == (execution_id, ProvideInput(by="u", prompt_id="ask.1", values={"a": "1"}))
 
 
 async def test_a_retry_is_a_new_execution_of_the_same_spec() -> None:

@@ -17,7 +17,8 @@ from execd.bootstrap import Capacities, Parts, run_actors
 from execd.core.codec import decode_event
 from execd.core.errors import OverloadedError
 from execd.core.events import Event, ExecutionId, WorkspaceId
-from execd.core.specs import ExecutionSpec, Limits, ScriptSpec
+from execd.core.specs import Limits, ScriptSpec
+from execd.core.workflows import ExecutionSpec
 from execd.ports import EvictedError, Store, Submission
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StreamSettings
 from tests.support.scripted_runner import Script, ScriptedRunner

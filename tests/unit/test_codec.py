@@ -44,6 +44,7 @@ SAMPLES: dict[object, object] = {
     tuple[NodeResult, ...]: (NodeResult(id="main", status="failed", attempts=1),),
     dict[str, Any]: {"k": 1},
     dict[str, str]: {"k": "v"},
+    tuple[Any, ...]: ({"k": 1},),
     tuple[Prompt, ...]: (Prompt(key="k", label="l", choices=("a", "b"), default="a"),),
     dict[Stream, StreamTotals]: {Stream.STDOUT: StreamTotals(total_bytes=3)},
 }

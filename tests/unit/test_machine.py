@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,10 +27,15 @@ from execd.core.events import (
     StopMode,
     Stream,
 )
+from execd.core.graph import Graph, Need, Node
 from execd.core.machine import step
+from execd.core.nodes import type_of
+from execd.core.nodes.scripts import StepSpec
+from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.outcome import ExitRecord, Outcome, PodState, classify
 from execd.core.signals import (
     Begin,
+    GoOn,
     InputProvided,
     LaunchNode,
     Lost,
@@ -39,6 +45,7 @@ from execd.core.signals import (
     PauseAsked,
     PodPrepared,
     PodProgressed,
+    Proceed,
     Record,
     ResumeAsked,
     SetTimer,
@@ -48,24 +55,10 @@ from execd.core.signals import (
     StopNode,
     TimerDue,
 )
-from execd.core.specs import (
-    Graph,
-    InputSpec,
-    Limits,
-    Node,
-    NodeSpec,
-    RetryPolicy,
-    ScriptSpec,
-    WaitSpec,
-    WorkflowSpec,
-    decode_spec,
-    encode_spec,
-    graph_of,
-    kind_of,
-    script_graph,
-)
+from execd.core.specs import Limits, RetryPolicy, ScriptSpec
 from execd.core.state import State, evolve, fold, new_state
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
+from execd.core.workflows import WorkflowSpec, decode_spec, encode_spec, graph_of, kind_of, script_graph, store_node
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 MAIN = NodeId("main")
@@ -95,6 +88,8 @@ class World:
         self.launched: list[tuple[NodeId, int]] = []
         self.started: list[tuple[NodeId, int]] = []
         self.stopped: set[tuple[NodeId, int]] = set()
+        self.proceeds = 0
+        self.scripts: list[ScriptSpec] = []
         self.timers: list[tuple[NodeId, int]] = []
 
     def hear(self, signal: Signal) -> None:
@@ -107,19 +102,32 @@ class World:
                     assert not told, "one record comes first"
                     told = len(facts)
                     self.facts.extend(facts)
-                case LaunchNode(node=node, attempt=attempt):
+                case LaunchNode(node=node, attempt=attempt, script=script):
                     self.launched.append((node, attempt))
+                    self.scripts.append(script)
                 case StartPod(node=node, attempt=attempt):
                     self.started.append((node, attempt))
                 case StopNode(node=node, attempt=attempt):
                     self.stopped.add((node, attempt))
+                case Proceed():
+                    self.proceeds += 1
                 case SetTimer(node=node, attempt=attempt):
                     self.timers.append((node, attempt))
         assert self.state.head_seq == before + told, "every change is a fact"
 
     def begin(self) -> None:
-        self.hear(Begin(at=self.now, runner="local", started_from="cold"))
+        self.hear_begin_only()
         self.prepare_launched()
+        self.go_on()
+
+    def hear_begin_only(self) -> None:
+        self.hear(Begin(at=self.now, runner="local", started_from="cold"))
+
+    def go_on(self) -> None:
+        while self.proceeds:
+            self.proceeds -= 1
+            self.hear(GoOn(at=self.now))
+            self.prepare_launched()
 
     def prepare_launched(self) -> None:
         for node, attempt in self.launched:
@@ -243,7 +251,7 @@ def test_a_cancel_in_the_queue_ends_it_without_running() -> None:
 def test_an_interrupt_lets_the_step_in_flight_finish() -> None:
     """Interrupted means: what runs finishes, the rest is not run."""
     first, second = (Node(id=NodeId(n), type="script", label=n, spec=script()) for n in ("a", "b"))
-    chain = Graph(nodes=(first, Node(id=second.id, type="script", label="b", spec=script(), needs=(first.id,))))
+    chain = Graph(nodes=(first, Node(id=second.id, type="script", label="b", spec=script(), needs=(Need(first.id),))))
     world = World(chain)
     world.begin()
 
@@ -327,7 +335,7 @@ def test_pause_starts_nothing_and_resume_goes_on() -> None:
     chain = Graph(
         nodes=(
             Node(id=a, type="script", label="a", spec=script()),
-            Node(id=b, type="script", label="b", spec=script(), needs=(a,)),
+            Node(id=b, type="script", label="b", spec=script(), needs=(Need(a),)),
         )
     )
     world = World(chain)
@@ -380,19 +388,24 @@ def test_terminal_phases_have_no_way_out() -> None:
     assert not [fact for phase, fact in NODE_TRANSITIONS if phase.is_over]
 
 
+def needs_of(text: str) -> tuple[Need, ...]:
+    parts = (need.partition(".") for need in text.split())
+    return tuple(Need(NodeId(name), port or "out") for name, _, port in parts)
+
+
 YES_OR_NO = InputSpec(prompts=(Prompt(key="go", label="Go on?", choices=("yes", "no")),))
 
 
-def graph(*nodes: tuple[str, NodeSpec, str], parallelism: int = 16, **policy: object) -> Graph:
-    """Make a graph of (id, spec, needs as one text) triples."""
+def graph(*nodes: tuple[str, Any, str], parallelism: int = 16, **policy: object) -> Graph:
+    """Make a graph of (id, spec, needs as one text) triples; a need is `node` or `node.port`."""
     return Graph(
         nodes=tuple(
             Node(
                 id=NodeId(name),
-                type="t",
+                type=type_of(spec).name,
                 label=name,
                 spec=spec,
-                needs=tuple(NodeId(need) for need in needs.split()),
+                needs=needs_of(needs),
                 retry=RetryPolicy(**policy),  # type: ignore[arg-type] # fields by name
             )
             for name, spec, needs in nodes
@@ -485,7 +498,7 @@ def test_a_stop_ends_waiting_at_once(mode: StopMode) -> None:
     world.hear(StopAsked(at=AT, by="u", mode=mode))
 
     assert world.result.status is (Status.CANCELLED if mode is StopMode.CANCEL else Status.INTERRUPTED)
-    assert [node.status for node in world.result.nodes] == ["not_run", "not_run"]
+    assert [node.status for node in world.result.nodes] == ["failed", "failed"]
 
 
 def test_a_node_in_flight_is_repeated_only_with_its_authors_word() -> None:
@@ -565,17 +578,26 @@ def test_a_defect_fails_the_whole_whatever_it_waited_for(*, is_paused: bool) -> 
 
 def test_a_workflow_is_stored_and_read_back() -> None:
     """Recovery begins with the spec; one written before specs named their kind is read too."""
-    nodes = graph(("pause", WaitSpec(until=AT), ""), ("ask", YES_OR_NO, "pause"), ("work", script(2), "ask")).nodes
-    workflow = WorkflowSpec(nodes=nodes, parallelism=3)
+    nodes = graph(
+        ("pause", WaitSpec(until=AT.isoformat()), ""),
+        ("ask", YES_OR_NO, "pause"),
+        ("work", StepSpec(script=script(2)), "ask"),
+    ).nodes
+    workflow = WorkflowSpec(nodes=tuple(map(store_node, nodes)), parallelism=3)
 
-    assert decode_spec(encode_spec(workflow), kind=kind_of(workflow)) == workflow
+    read = decode_spec(encode_spec(workflow), kind=kind_of(workflow))
+    assert graph_of(read, name="n") == graph_of(workflow, name="n")
     assert graph_of(workflow, name="n") == Graph(nodes=nodes, parallelism=3)
     assert decode_spec(b'{"language":"python","source":"pass","limits":{},"retries":1}', kind="script") == script(1)
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> NodeSpec:
-    return draw(st.sampled_from([script(), script(), script(), WaitSpec(seconds=2.0), WaitSpec(until=AT), YES_OR_NO]))
+def specs(draw: st.DrawFn) -> Any:
+    return draw(
+        st.sampled_from(
+            [script(), script(), script(), WaitSpec(seconds=2.0), WaitSpec(until=AT.isoformat()), YES_OR_NO]
+        )
+    )
 
 
 @st.composite
@@ -591,7 +613,7 @@ def graphs(draw: st.DrawFn) -> Graph:
                 type="script",
                 label=f"n{index}",
                 spec=draw(specs()),
-                needs=tuple(sorted(needs)),
+                needs=tuple(Need(need) for need in sorted(needs)),
                 retry=RetryPolicy(retries=draw(st.integers(0, 2)), on_lost=draw(st.booleans())),
             )
         )
@@ -657,12 +679,12 @@ def _check_promises(world: World, graph: Graph) -> None:
     results = [fact for fact in world.facts if isinstance(fact.data, ResultStored)]
     assert (len(ends), len(results)) == (1, 1)
     assert world.facts[-1] is results[0]
-    assert all(run.phase.is_over for run in world.state.runs.values())
+    assert all(world.state.run_of(node.id).phase.is_over for node in graph.nodes)
     assert len(world.started) == len(set(world.started)), "no attempt starts twice"
     completed = {node for node, run in world.state.runs.items() if run.phase is NodePhase.COMPLETED}
     for node in graph.nodes:
         if node.id in completed:
-            assert set(node.needs) <= completed
+            assert {need.node for need in node.needs} <= completed
     if world.result.status is Status.COMPLETED:
         assert completed == {node.id for node in graph.nodes}
     for node, attempt in world.started:

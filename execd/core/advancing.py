@@ -1,0 +1,317 @@
+"""Going on: what may start starts, what is passed by is skipped, runs of graphs are concluded, and in the end the whole.
+
+Called after every signal that may have changed what is possible. What needs no effect is done here and now, some hundred
+nodes at a time, so that a graph of thousands neither waits for anybody nor keeps anybody waiting.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+from zlib import crc32
+
+import msgspec
+
+from execd.core.draft import Draft
+from execd.core.errors import ExecdError
+from execd.core.events import (
+    TERMINAL_TYPES,
+    ExecutionStarted,
+    Failure,
+    InputRequired,
+    NodeCompleted,
+    NodeExpanded,
+    NodeFailed,
+    NodeId,
+    NodeRetrying,
+    NodeSkipped,
+    NodeWaiting,
+    PodCreated,
+    PodTerminated,
+    Progress,
+    Status,
+    StopMode,
+)
+from execd.core.expressions import render
+from execd.core.joining import CUT_SHORT
+from execd.core.nodes.kinds import Asks, Beginning, Done, Expands, Fails, Runs, Waits
+from execd.core.outcome import Outcome, outcome_of_loss
+from execd.core.paths import ROOT, node_in, scope_of
+from execd.core.result import make_result
+from execd.core.signals import LaunchNode, Proceed, SetTimer
+from execd.core.state import State, milliseconds_between
+from execd.core.transitions import NodePhase, Phase
+from execd.core.views import scope_view
+
+FACTS_PER_STEP = 500
+"""A step that has told so many goes on in the next: one write stays small, and a cancel is heard in between."""
+MAX_RETRY_DELAY_S = 300.0
+"""Waits grow no longer than this: longer ones look like a hang."""
+MAX_OUTPUT_BYTES = 1024 * 1024
+"""Of one node, as JSON; more belongs into a file."""
+
+
+def advance(draft: Draft) -> None:
+    """Start what may start, or end the execution if nothing is left to wait for."""
+    if draft.state.phase not in {Phase.RUNNING, Phase.PAUSED, Phase.STOPPING}:
+        return
+    while _go_on_once(draft):
+        if draft.told_count >= FACTS_PER_STEP:
+            draft.order(Proceed())
+            return
+    _tell_progress(draft)
+    state = draft.state
+    if state.root.active:
+        return
+    if state.root.unfinished == 0 or state.is_winding_down:
+        end(draft)
+
+
+def _go_on_once(draft: Draft) -> bool:
+    """Do the next thing there is to do; False when there is none."""
+    state = draft.state
+    if state.joining:
+        _conclude(draft, state.joining[0])
+    elif state.passed_by:
+        draft.tell(NodeSkipped(reason="branch_not_taken"), node=state.passed_by[0])
+    elif (node := _next_to_start(state)) is not None:
+        start_node(draft, node, attempt=1)
+    elif (cut := _next_to_cut(state)) is not None:
+        _cut_short(draft, cut)
+    elif (scope := _scope_to_close(state)) is not None:
+        _skip_rest(draft, scope)
+    else:
+        return False
+    return True
+
+
+def _next_to_start(state: State) -> NodeId | None:
+    if state.phase is not Phase.RUNNING or state.is_winding_down or not state.ready:
+        return None
+    has_place = state.has_free_place
+    for node in state.ready:
+        if (has_place or not state.planned(node).type.takes_place) and state.may_start_in(scope_of(node)):
+            return node
+        if not has_place:
+            return None
+    return None
+
+
+def _next_to_cut(state: State) -> NodeId | None:
+    """What waits for a moment, a person or its next attempt does not outlast the failure or stop of what it is part of."""
+    if not state.is_winding_down and len(state.scopes) == 1:
+        return None
+    sleeping = sorted(state.waiting | state.retrying)
+    return next((n for n in sleeping if state.is_winding_down or not state.may_start_in(scope_of(n))), None)
+
+
+def _cut_short(draft: Draft, node: NodeId) -> None:
+    run = draft.state.runs[node]
+    error = run.error if run.phase is NodePhase.RETRYING and run.error is not None else cut_short()
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    draft.tell(NodeFailed(duration_ms=duration_ms, error=error), node=node)
+
+
+def _scope_to_close(state: State) -> str | None:
+    """A run of a body that has failed, or around which all has, ends when nothing in it is active any more."""
+    if len(state.scopes) == 1:
+        return None
+    is_stopping = state.is_winding_down
+    for name, run in state.scopes.items():
+        if name != ROOT and not run.active and run.unfinished and (is_stopping or not state.may_start_in(name)):
+            return name
+    return None
+
+
+def _skip_rest(draft: Draft, scope: str) -> None:
+    for local in draft.state.scopes[scope].plan.nodes:
+        node = node_in(scope, local)
+        if scope in draft.state.scopes and draft.state.run_of(node).phase is NodePhase.PENDING:
+            draft.tell(NodeSkipped(reason="not_run"), node=node)
+
+
+def _conclude(draft: Draft, node: NodeId) -> None:
+    """All items of an expanded node are over: it is complete, or has failed with the first of them."""
+    run = draft.state.runs[node]
+    expansion = run.expansion
+    assert expansion is not None
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    if expansion.failure is not None:
+        draft.tell(NodeFailed(duration_ms=duration_ms, error=expansion.failure), node=node)
+    elif len(expansion.results) < len(expansion.items):
+        draft.tell(NodeFailed(duration_ms=duration_ms, error=cut_short()), node=node)
+    else:
+        results = [expansion.results[index] for index in range(len(expansion.items))]
+        _complete_expanded(draft, node, results if expansion.is_map else results[0])
+
+
+def _complete_expanded(draft: Draft, node: NodeId, output: Any) -> None:
+    """Many small outputs can be one that is too large to keep."""
+    size = len(msgspec.json.encode(output))
+    if size <= MAX_OUTPUT_BYTES:
+        complete(draft, node, output, port=None)
+        return
+    text = f"What its items gave is {size} bytes of JSON together; {MAX_OUTPUT_BYTES} can be kept."
+    failure = Failure(code="output_too_large", message=text, details={"group": "program"})
+    end_attempt(draft, node, Outcome(status=Status.FAILED, reason="exit", failure=failure))
+
+
+def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
+    """Begin an attempt as its type says; values that cannot be made are a failure of the node."""
+    draft.tell_start(node, attempt=attempt)
+    planned = draft.state.planned(node)
+    try:
+        values = render(planned.fields, scope_view(draft.state, scope_of(node)))
+        beginning = planned.type.begin(planned.node.spec, values, draft.at)
+    except ExecdError as error:
+        beginning = Fails(Failure(code=error.code, message=error.message, details={"group": "program"}))
+    _carry_out(draft, node, attempt, beginning)
+
+
+def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -> None:
+    match beginning:
+        case Done(output=output, port=port):
+            complete(draft, node, output, port=port)
+        case Fails(failure=failure):
+            end_attempt(draft, node, Outcome(status=Status.FAILED, reason="exit", failure=failure))
+        case Runs(script=script):
+            draft.order(LaunchNode(node=node, attempt=attempt, script=script))
+        case Waits(until=until, is_moment=is_moment):
+            draft.tell(NodeWaiting(reason="timer", until=until, is_moment=is_moment), node=node)
+            set_timer(draft, node)
+        case Asks(prompts=prompts, expires_at=expires_at):
+            asked = InputRequired(prompt_id=f"{node}.{attempt}", prompts=prompts, expires_at=expires_at)
+            draft.tell(asked, node=node)
+            set_timer(draft, node)
+        case Expands(items=items, concurrency=concurrency, keeps_going=keeps_going, is_map=is_map):
+            expanded = NodeExpanded(items=items, concurrency=concurrency, keeps_going=keeps_going, is_map=is_map)
+            draft.tell(expanded, node=node)
+        case other:
+            assert_never(other)
+
+
+def complete(draft: Draft, node: NodeId, output: object, *, port: str | None) -> None:
+    """Tell that a node succeeded, if what it gives can be kept."""
+    run = draft.state.run_of(node)
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    draft.tell(NodeCompleted(duration_ms=duration_ms, output=output, port=port), node=node)
+
+
+def end_attempt(draft: Draft, node: NodeId, outcome: Outcome, *, output: object = None) -> None:
+    """Tell how an attempt ended, and whether there will be another."""
+    run = draft.state.runs[node]
+    if run.pod is not None:
+        draft.tell(_pod_end(run.pod, outcome), node=node)
+    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
+    if outcome.failure is None:
+        complete(draft, node, output, port=None)
+    elif may_retry(draft.state, node, outcome):
+        retry_at = later(draft.at, _retry_delay_s(draft, node))
+        draft.tell(NodeRetrying(error=outcome.failure, retry_at=retry_at), node=node)
+        set_timer(draft, node)
+    else:
+        draft.tell(NodeFailed(duration_ms=duration_ms, error=outcome.failure), node=node)
+
+
+def _pod_end(pod: PodCreated, outcome: Outcome) -> PodTerminated:
+    return PodTerminated(
+        pod=pod.pod,
+        runtime=pod.runtime,
+        reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        usage=outcome.usage,
+    )
+
+
+def may_retry(state: State, node: NodeId, outcome: Outcome) -> bool:
+    """Three questions: is there a reason (the platform's fault, or a failure its author wants repeated), has it attempts
+    left, and, if it was cut off in the middle, may it be repeated at all?"""
+    policy = state.planned(node).node.retry
+    has_reason = outcome.retryable or (policy.on_failure and outcome.group in {"program", "limit"})
+    if state.is_winding_down or not state.may_start_in(scope_of(node)) or not has_reason:
+        return False
+    return state.runs[node].attempt <= policy.retries and (policy.on_lost or not outcome.was_cut_off)
+
+
+def _retry_delay_s(draft: Draft, node: NodeId) -> float:
+    policy, attempt = draft.state.planned(node).node.retry, draft.state.runs[node].attempt
+    delay_s = min(policy.delay_s * policy.factor ** (attempt - 1), MAX_RETRY_DELAY_S)
+    # The machine has no randomness; what it is told differs enough from node to node and from time to time.
+    share = crc32(f"{node} {attempt} {draft.at.timestamp()}".encode()) / 2**32
+    return float(delay_s * (1 + policy.jitter * share))
+
+
+def set_timer(draft: Draft, node: NodeId) -> None:
+    """Ask to be told when the moment comes that the node waits for."""
+    run = draft.state.runs[node]
+    if run.due_at is not None:
+        is_moment = run.phase is NodePhase.WAITING and run.is_moment
+        draft.order(SetTimer(node=node, attempt=run.attempt, due_at=run.due_at, is_moment=is_moment))
+
+
+def later(at: datetime, delay_s: float) -> datetime:
+    """To the millisecond, as journals keep time."""
+    return at + timedelta(milliseconds=round(delay_s * 1000))
+
+
+def cut_short() -> Failure:
+    """Give the failure of a node that had begun when the execution ended around it."""
+    return Failure(code=CUT_SHORT, message="The execution ended before it did.", details={"group": "cancelled"})
+
+
+def _tell_progress(draft: Draft) -> None:
+    """Tell how much is done, whenever that is one percent more; a graph of one node has nothing to tell."""
+    state = draft.state
+    total = len(state.root.plan.nodes)
+    if total < 2 or state.started_at is None:
+        return
+    percent = 100 * state.finished // total
+    if percent > state.percent:
+        draft.tell(Progress(done=state.finished, total=total, percent=percent))
+
+
+def end(draft: Draft) -> None:
+    """Give every node an end, then the execution, then the result; all in one write."""
+    for local in draft.state.root.plan.nodes:
+        run = draft.state.run_of(local)
+        if run.phase is NodePhase.PENDING:
+            draft.tell(NodeSkipped(reason="not_run"), node=local)
+    status, error = _verdict(draft.state)
+    duration_ms = milliseconds_between(draft.state.started_at or draft.at, draft.at)
+    draft.tell(TERMINAL_TYPES[status](status=status, duration_ms=duration_ms, error=error))
+    draft.tell(make_result(draft.state))
+
+
+def _verdict(state: State) -> tuple[Status, Failure | None]:
+    """A cancel is never overwritten; then a failure; then an interrupt that left something undone."""
+    if state.stop is StopMode.CANCEL:
+        return Status.CANCELLED, Failure(code="cancelled", message="It was cancelled.")
+    if state.root.failure is not None:
+        return state.root.failure
+    if state.stop is StopMode.INTERRUPT and any(_was_cut_off(state, local) for local in state.root.plan.nodes):
+        return Status.INTERRUPTED, Failure(code="interrupted", message="It was interrupted; the rest was not run.")
+    return Status.COMPLETED, None
+
+
+def _was_cut_off(state: State, local: NodeId) -> bool:
+    run = state.run_of(local)
+    if run.error is not None and run.error.code == CUT_SHORT:
+        return True
+    was_passed_by = bool(state.planned(local).node.needs) and not run.undecided and not run.taken
+    return run.phase is NodePhase.SKIPPED and not was_passed_by
+
+
+def fail_whole(draft: Draft, code: str) -> None:
+    """Fail the execution as a whole for a defect of execd: all that began fails, and if nothing has, the next node."""
+    outcome = outcome_of_loss(code)
+    assert outcome.failure is not None
+    if draft.state.phase is Phase.QUEUED:
+        draft.tell(ExecutionStarted(runner="none", started_from="cold"))
+    if not draft.state.is_winding_down and not draft.state.root.active:
+        for node in list(draft.state.ready)[:1]:
+            draft.tell_start(node, attempt=1)
+    for node in sorted(draft.state.running):
+        end_attempt(draft, node, outcome)
+    for node in sorted(draft.state.retrying | draft.state.waiting):
+        draft.tell(NodeFailed(duration_ms=0, error=outcome.failure), node=node)

@@ -1,0 +1,67 @@
+"""Running a workflow again from a node: what the nodes before it gave is pinned, so they do not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from execd.core.errors import ConflictError
+from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
+from execd.core.graph import Pin
+from execd.core.specs import ScriptSpec
+from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
+
+START = "start"
+FAILED = "failed"
+
+
+def nodes_of(spec: ExecutionSpec) -> tuple[NodeId, ...]:
+    """Give the nodes an execution can be run again from; a script has but its start."""
+    return tuple(node.id for node in spec.nodes) if isinstance(spec, WorkflowSpec) else (NodeId("main"),)
+
+
+def spec_from(spec: ExecutionSpec, begin: str, journal: Iterable[Event]) -> ExecutionSpec:
+    """Give the spec of a further execution.
+
+    Args:
+        begin: `start`; `failed`: the nodes that did not succeed, and all that come after them; or a node: it, and all
+            that come after it. What came before keeps what it gave.
+        journal: at least every `node_completed` and `node_failed` of the execution that ended.
+
+    Raises:
+        ConflictError: `failed`, and nothing has failed or was cut short.
+    """
+    if isinstance(spec, ScriptSpec):
+        return spec
+    if begin == START:
+        return msgspec.structs.replace(spec, pins={})
+    given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
+    broken = {event.node for event in journal if isinstance(event.data, NodeFailed)}
+    own = [node.id for node in spec.nodes]
+    begins = [name for name in own if name not in given] if begin == FAILED else [NodeId(begin)]
+    if begin == FAILED and not broken and len(given.keys() & set(own)) == len(own):
+        raise ConflictError("every node completed; run it again from `start` or from a node")
+    again = _with_what_follows(spec.nodes, begins)
+    return msgspec.structs.replace(
+        spec, pins={name: given[name] for name in own if name in given and name not in again}
+    )
+
+
+def _pin(data: NodeCompleted) -> Pin:
+    return Pin(output=data.output, port=data.port)
+
+
+def _with_what_follows(nodes: Sequence[StoredNode], begins: Iterable[NodeId]) -> set[NodeId]:
+    dependents: dict[NodeId, list[NodeId]] = {node.id: [] for node in nodes}
+    for node in nodes:
+        for need in node.needs:
+            dependents[need.node].append(node.id)
+    found: set[NodeId] = set()
+    waiting = list(begins)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(dependents[name])
+    return found

@@ -1,0 +1,120 @@
+"""What a machine runs: nodes joined by what each needs, and the plan a graph is compiled to once.
+
+A need names a node and one of its ports: `out` is taken by every success, `error` by a failure that its node sends there,
+and a node type may have further ones (`true` and `false` of an `if`). A node is ready when all its needs are decided and
+at least one was taken; one whose needs were all passed by is skipped.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from execd.core.events import NodeId
+from execd.core.expressions import Compiled, compile_value
+from execd.core.fields import Faults
+from execd.core.nodes import type_of
+from execd.core.nodes.kinds import OUT
+from execd.core.specs import RetryPolicy
+
+
+class OnError(enum.StrEnum):
+    """What a node's failure does to the rest."""
+
+    STOP = "stop"
+    """The graph fails: what runs finishes, nothing more starts."""
+    CONTINUE = "continue"
+    """What needs it goes on, with `{"error": …}` as its output."""
+    BRANCH = "branch"
+    """What needs its port `error` goes on; what needs `out` does not."""
+
+
+class Need(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One edge, seen from the node it leads to."""
+
+    node: NodeId
+    port: str = OUT
+
+
+class Pin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node gave, said in advance."""
+
+    output: Any = None
+    port: str | None = None
+
+
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step of a graph."""
+
+    id: NodeId
+    type: str
+    label: str
+    spec: Any
+    """The spec of its type."""
+    needs: tuple[Need, ...] = ()
+    retry: RetryPolicy = RetryPolicy()
+    on_error: OnError = OnError.STOP
+    body: Graph | None = None
+    """What a `map` runs for each item, and a `workflow` once."""
+
+
+class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nodes, joined by what each needs; acyclic."""
+
+    nodes: tuple[Node, ...]
+    parallelism: int = 16
+    """How many nodes may run, or wait to run again, at one time; one that waits for a person or a moment takes no place."""
+    input: Any = None
+    """What expressions find as `input`; of a body, whoever runs it says."""
+    vars: dict[str, Any] = {}
+    """What expressions find as `vars`."""
+    pins: dict[NodeId, Pin] = {}
+    """Nodes that do not run: what they gave is known already."""
+
+
+class PlannedNode:
+    """A node with what follows from its graph; made once, shared by every run of it."""
+
+    def __init__(self, node: Node, dependents: tuple[Need, ...], faults: Faults) -> None:
+        self.node = node
+        self.type = type_of(node.spec)
+        self.dependents = dependents
+        """The edges that lead away: (the node that needs it, through which port)."""
+        self.fields: Compiled = compile_value(self.type.templated(node.spec), path=node.id, faults=faults)
+        self.body = None if node.body is None else Plan(node.body, faults)
+
+
+class Plan:
+    """A graph, compiled. Immutable.
+
+    Args:
+        faults: where expressions that cannot be read are noted; None raises for the first graph that has any.
+    """
+
+    def __init__(self, graph: Graph, faults: Faults | None = None) -> None:
+        noted = Faults() if faults is None else faults
+        self.graph = graph
+        dependents: dict[NodeId, list[Need]] = {node.id: [] for node in graph.nodes}
+        for node in graph.nodes:
+            for need in node.needs:
+                dependents[need.node].append(Need(node=node.id, port=need.port))
+        self.nodes: Mapping[NodeId, PlannedNode] = {
+            node.id: PlannedNode(node, tuple(dependents[node.id]), noted) for node in graph.nodes
+        }
+
+        if faults is None:
+            noted.raise_if_any()
+
+    @cached_property
+    def roots(self) -> tuple[NodeId, ...]:
+        """The nodes that need nothing, in the order of the graph."""
+        return tuple(node.id for node in self.graph.nodes if not node.needs)
+
+    @cached_property
+    def sinks(self) -> tuple[NodeId, ...]:
+        """The nodes that nothing needs."""
+        return tuple(name for name, planned in self.nodes.items() if not planned.dependents)

@@ -1,0 +1,37 @@
+"""The node types there are: a new one is a file beside this and a line in `TYPES`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from execd.core.nodes.bodies import CallType, MapType
+from execd.core.nodes.conditions import IfType, SwitchType
+from execd.core.nodes.kinds import NodeType
+from execd.core.nodes.scripts import StepType, WholeScriptType
+from execd.core.nodes.set_values import SetType
+from execd.core.nodes.waiting import InputType, WaitType
+
+TYPES: tuple[NodeType[Any], ...] = (
+    StepType(),
+    SetType(),
+    IfType(),
+    SwitchType(),
+    WaitType(),
+    InputType(),
+    MapType(),
+    CallType(),
+)
+"""The types a workflow may use."""
+
+TYPES_BY_NAME: dict[str, NodeType[Any]] = {node_type.name: node_type for node_type in TYPES}
+
+_TYPES_BY_SPEC: dict[type[msgspec.Struct], NodeType[Any]] = {
+    node_type.spec_type: node_type for node_type in (*TYPES, WholeScriptType())
+}
+
+
+def type_of(spec: msgspec.Struct) -> NodeType[Any]:
+    """Find the type whose spec this is."""
+    return _TYPES_BY_SPEC[type(spec)]

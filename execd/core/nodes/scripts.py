@@ -1,0 +1,80 @@
+"""`script`: runs a program in a sandbox. What it reads comes as JSON on stdin, what it gives is its last line of stdout."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from execd.core.fields import Fields
+from execd.core.nodes.kinds import Beginning, NodeType, Reading, Runs, failure
+from execd.core.script_fields import PROGRAM_FIELDS, read_program
+from execd.core.specs import ScriptSpec
+
+
+class WholeScriptType(NodeType[ScriptSpec]):
+    """A script that is an execution of its own: nothing in it is an expression."""
+
+    name = "script"
+    spec_type = ScriptSpec
+    fields = ()
+    takes_place = True
+
+    def read(self, fields: Fields, reading: Reading) -> ScriptSpec:
+        return read_program(fields, reading.faults, reading.tools)
+
+    def begin(self, spec: ScriptSpec, values: Any, at: datetime) -> Runs:
+        return Runs(spec)
+
+
+class StepSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A script as a step. Its source is never expanded: values reach it as input, arguments and environment."""
+
+    script: ScriptSpec
+    input: Any = None
+    """Given to it as JSON on stdin; null leaves stdin as the script has it."""
+
+
+class StepType(NodeType[StepSpec]):
+    name = "script"
+    spec_type = StepSpec
+    fields = ("input", *PROGRAM_FIELDS)
+    takes_place = True
+
+    def read(self, fields: Fields, reading: Reading) -> StepSpec:
+        if fields.has("input") and fields.has("stdin"):
+            fields.fault("input", "stands beside stdin", "one of input, stdin")
+        return StepSpec(script=read_program(fields, reading.faults, reading.tools), input=fields.raw("input"))
+
+    def templated(self, spec: StepSpec) -> Any:
+        return {"input": spec.input, "args": list(spec.script.args), "env": dict(spec.script.env)}
+
+    def begin(self, spec: StepSpec, values: Any, at: datetime) -> Beginning:
+        changes: dict[str, Any] = {
+            "args": tuple(_text(value) for value in values["args"]),
+            "env": {name: _text(value) for name, value in values["env"].items()},
+        }
+        if any("\0" in text for text in (*changes["args"], *changes["env"].values())):
+            return failure("argument", "An argument or variable has a NUL character, which no program can be given.")
+        if values["input"] is not None:
+            changes["stdin"] = msgspec.json.encode(values["input"]).decode()
+        return Runs(msgspec.structs.replace(spec.script, **changes))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def output_of_script(stdout: str | None, exit_code: int | None) -> dict[str, Any]:
+    """Give a step's output: the text it wrote (None where that is no text), its exit code, and as `result` the JSON value
+    of its last line, if that is one."""
+    return {"result": _last_json(stdout or ""), "stdout": stdout, "exit_code": exit_code}
+
+
+def _last_json(text: str) -> Any:
+    last = text.rstrip().rpartition("\n")[2]
+    try:
+        return msgspec.json.decode(last) if last else None
+    except msgspec.DecodeError:
+        return None

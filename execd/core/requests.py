@@ -1,0 +1,52 @@
+"""From plain JSON to a checked request of any kind; what every door calls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.parsing import parse_script
+from execd.core.script_fields import ScriptTools
+from execd.core.specs import Priority
+from execd.core.workflow_parsing import parse_workflow
+from execd.core.workflows import SPEC_TYPES, ExecutionSpec
+
+KINDS = tuple(SPEC_TYPES)
+"""What can be run today."""
+
+
+class ExecutionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run and how to queue it, checked."""
+
+    name: str
+    spec: ExecutionSpec
+    priority: int = Priority.NORMAL
+
+
+def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
+    """Read a request to run something.
+
+    Args:
+        body: the decoded JSON of `POST /api/v1/executions`.
+
+    Raises:
+        InvalidRequestError: `faults` has an entry for everything that is wrong.
+    """
+    kind = body.get("kind") if isinstance(body, Mapping) else None
+    if kind == "workflow":
+        workflow = parse_workflow(body, tools)
+        return ExecutionRequest(name=workflow.name, spec=workflow.spec, priority=workflow.priority)
+    if kind not in {None, "script"}:
+        shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
+        fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))
+        raise InvalidRequestError(f"kind {shown}; accepted: {fault.accepted}", faults=(fault,))
+    script = parse_script(body, runtimes=tools.runtimes, defaults=tools.defaults, caps=tools.caps)
+    return ExecutionRequest(name=script.name, spec=script.spec, priority=script.priority)
+
+
+def digest_of(request: ExecutionRequest, *, salt: str = "") -> str:
+    """Give what tells a repeated request from a key used twice; spaces and the order of fields do not count."""
+    return hashlib.sha256(salt.encode() + msgspec.json.encode(request, order="deterministic")).hexdigest()

@@ -1,0 +1,446 @@
+"""Graphs: branches and joins, failures that are allowed for, bodies that run for each item, values that flow."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from execd.core.codec import decode_event, number_fact, to_fact
+from execd.core.events import (
+    EventData,
+    ExecutionEnded,
+    ExecutionId,
+    Fact,
+    NodeCompleted,
+    NodeExpanded,
+    NodeFailed,
+    NodeId,
+    NodeRetrying,
+    NodeSkipped,
+    NodeStarted,
+    Output,
+    Progress,
+    ResultStored,
+    Status,
+    StopMode,
+    Stream,
+)
+from execd.core.graph import Graph, Need, Node, OnError, Pin
+from execd.core.nodes import type_of
+from execd.core.nodes.bodies import CallSpec, MapSpec
+from execd.core.nodes.conditions import IfSpec, SwitchSpec
+from execd.core.nodes.scripts import StepSpec
+from execd.core.nodes.set_values import SetSpec
+from execd.core.nodes.waiting import WaitSpec
+from execd.core.signals import InputProvided, Lost, OutputArrived, PauseAsked, ResumeAsked, StopAsked
+from execd.core.specs import RetryPolicy
+from execd.core.state import fold
+from execd.core.transitions import Phase
+from tests.unit.test_machine import AT, FAILURE, LOST, SUCCESS, YES_OR_NO, World, needs_of, queued, script
+
+WORK = StepSpec(script=script())
+
+
+def node(name: str, spec: Any, needs: str = "", *, body: Graph | None = None, **more: Any) -> Node:
+    return Node(
+        id=NodeId(name), type=type_of(spec).name, label=name, spec=spec, needs=needs_of(needs), body=body, **more
+    )
+
+
+def graph(*nodes: Node, **more: Any) -> Graph:
+    return Graph(nodes=nodes, **more)
+
+
+def run(whole: Graph) -> World:
+    """Run a graph of nodes that have no effects to its end."""
+    world = World(whole)
+    world.begin()
+    return world
+
+
+def told(world: World, kind: type[EventData]) -> list[NodeId | None]:
+    return [fact.node for fact in world.facts if isinstance(fact.data, kind)]
+
+
+@pytest.mark.parametrize(("condition", "taken", "other"), [("{{ 1 < 2 }}", "yes", "no"), (False, "no", "yes")])
+def test_an_if_takes_one_side_and_the_other_is_skipped(condition: Any, taken: str, other: str) -> None:
+    """What is passed by is skipped, to the end of its path, and the join runs with the side that was taken."""
+    world = run(
+        graph(
+            node("check", IfSpec(condition=condition)),
+            node("yes", SetSpec(values="yes"), "check.true"),
+            node("no", SetSpec(values="no"), "check.false"),
+            node("after_yes", SetSpec(values=1), "yes"),
+            node("after_no", SetSpec(values=1), "no"),
+            node("join", SetSpec(values="joined"), "after_yes after_no"),
+        )
+    )
+
+    assert world.result.status is Status.COMPLETED
+    assert told(world, NodeSkipped) == [other, f"after_{other}"]
+    assert set(world.result.outputs) == {"check", taken, f"after_{taken}", "join"}
+
+
+def test_a_condition_that_is_neither_true_nor_false_fails() -> None:
+    """`"false"` is a text, and no text is true: guessing would run the wrong side."""
+    world = run(graph(node("check", IfSpec(condition="{{ 'false' }}")), node("yes", SetSpec(values=1), "check.true")))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert "gave text" in world.result.error.message
+
+
+@pytest.mark.parametrize(("value", "port"), [("a", "first"), (2, "second"), (True, "default")])
+def test_a_switch_takes_the_port_of_the_first_equal_case(value: Any, port: str) -> None:
+    """And the default when none is; `true` is not 1."""
+    world = run(
+        graph(
+            node("route", SwitchSpec(value=value, cases={"first": "a", "second": 2, "third": 1})),
+            *(node(name, SetSpec(values=name), f"route.{name}") for name in ("first", "second", "third", "default")),
+        )
+    )
+
+    assert [name for name in world.result.outputs if name != "route"] == [port]
+
+
+def test_values_flow_along_the_graph() -> None:
+    """A node sees what those before it gave, the input and the constants, with their types."""
+    world = run(
+        graph(
+            node("one", SetSpec(values={"n": 20, "list": [1, 2]})),
+            node("two", SetSpec(values={"sum": "{{ nodes.one.output.n + input.k + vars.c }}"}), "one"),
+            input={"k": 1},
+            vars={"c": 0.5},
+        )
+    )
+
+    assert world.result.outputs["two"] == {"sum": 21.5}
+
+
+def test_a_value_that_cannot_be_made_fails_its_node() -> None:
+    """A typo is a failure with its reason, never an empty text."""
+    world = run(graph(node("a", SetSpec(values="{{ input.nope }}")), node("b", SetSpec(values=1), "a"), input={}))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.nodes[1].status == "not_run"
+
+
+def test_a_failure_that_may_continue_gives_its_error() -> None:
+    """`continue`: what follows runs, and finds the error as the output; the failed node stays failed."""
+    world = World(
+        graph(
+            node("work", WORK, on_error=OnError.CONTINUE),
+            node("after", SetSpec(values="{{ nodes.work.output.error.code }}"), "work"),
+        )
+    )
+    world.begin()
+    world.exit(FAILURE, NodeId("work"))
+
+    assert world.result.status is Status.COMPLETED
+    assert world.result.outputs == {"after": "exit"}
+    assert world.result.nodes[0].status == "failed"
+
+
+@pytest.mark.parametrize(("outcome", "ran"), [(FAILURE, "mend"), (SUCCESS, "go_on")])
+def test_a_failure_may_take_a_branch_of_its_own(outcome: Any, ran: str) -> None:
+    """`branch`: exactly one of the two sides runs."""
+    world = World(
+        graph(
+            node("work", WORK, on_error=OnError.BRANCH),
+            node("go_on", SetSpec(values=1), "work"),
+            node("mend", SetSpec(values=1), "work.error"),
+        )
+    )
+    world.begin()
+    world.exit(outcome, NodeId("work"))
+
+    assert world.result.status is Status.COMPLETED
+    assert set(world.result.outputs) - {"work"} == {ran}
+
+
+def test_a_failure_stops_the_rest_and_lets_what_runs_finish() -> None:
+    """`stop`, the default: nothing more starts, and the execution fails with that node's failure."""
+    world = World(graph(node("a", WORK), node("b", WORK), node("c", WORK, "a"), node("pause", WaitSpec(seconds=1e6))))
+    world.begin()
+    world.exit(FAILURE, NodeId("b"))
+    assert world.state.phase is Phase.RUNNING
+    world.exit(SUCCESS, NodeId("a"))
+
+    assert world.result.status is Status.FAILED
+    assert {n.id: n.status for n in world.result.nodes} == {
+        "a": "completed",
+        "b": "failed",
+        "c": "not_run",
+        "pause": "failed",
+    }
+    assert world.result.error is not None
+    assert world.result.error.code == "exit"
+
+
+def test_a_failure_is_retried_only_if_its_policy_says_so() -> None:
+    """`on_failure`: a script that exits with 3 may be tried again; the last failure counts."""
+    world = World(graph(node("w", WORK, retry=RetryPolicy(retries=2, delay_s=1.0, on_failure=True))))
+    world.begin()
+    for attempt in (1, 2):
+        world.exit(FAILURE, NodeId("w"), attempt)
+        world.fire(NodeId("w"), attempt)
+    world.exit(FAILURE, NodeId("w"), 3)
+
+    assert world.result.status is Status.FAILED
+    assert world.result.nodes[0].attempts == 3
+    delays = [f.data.retry_at - f.at for f in world.facts if isinstance(f.data, NodeRetrying)]
+    assert delays == [timedelta(seconds=1), timedelta(seconds=2)]
+
+
+def test_the_output_of_a_step_is_its_last_line_as_json() -> None:
+    """What a script prints last is what the next node reads; other text stays text."""
+    world = World(graph(node("w", WORK), node("after", SetSpec(values="{{ nodes.w.output.result.n + 1 }}"), "w")))
+    world.begin()
+    world.hear(
+        OutputArrived(
+            at=AT, node=NodeId("w"), attempt=1, output=Output(stream=Stream.STDOUT, offset=0, text='hi\n{"n": 41}\n')
+        )
+    )
+    world.exit(SUCCESS, NodeId("w"))
+
+    assert world.result.outputs["after"] == 42
+    assert world.result.outputs["w"] == {"result": {"n": 41}, "stdout": 'hi\n{"n": 41}\n', "exit_code": 0}
+
+
+def mapped(body: Graph, items: Any, needs: str = "", **more: Any) -> Node:
+    return node("each", MapSpec(items=items, **more), needs, body=body)
+
+
+def test_a_map_gives_a_list_in_the_order_of_its_items() -> None:
+    """Each item has a run of the body of its own, named by its index."""
+    body = graph(
+        node("double", SetSpec(values="{{ item * 2 }}")),
+        node("last", SetSpec(values="{{ nodes.double.output + index }}"), "double"),
+    )
+    world = run(graph(mapped(body, [1, 2, 3]), node("sum", SetSpec(values="{{ nodes.each.output }}"), "each")))
+
+    assert world.result.outputs["each"] == [2, 5, 8]
+    assert world.result.outputs["sum"] == [2, 5, 8]
+    assert "each[2]/double" in told(world, NodeStarted)
+
+
+def test_a_map_of_nothing_gives_nothing() -> None:
+    """An empty list is a list."""
+    assert run(graph(mapped(graph(node("x", SetSpec(values=1))), []))).result.outputs == {"each": []}
+
+
+def test_a_map_has_no_more_items_under_way_than_it_may() -> None:
+    """Concurrency is per map, within the parallelism of the whole."""
+    world = World(graph(mapped(graph(node("w", WORK)), list(range(7)), concurrency=3)))
+    world.begin()
+    assert [name for name, _ in world.started] == ["each[0]/w", "each[1]/w", "each[2]/w"]
+
+    world.exit(SUCCESS, NodeId("each[1]/w"))
+    world.prepare_launched()
+
+    assert world.started[-1] == ("each[3]/w", 1)
+    assert len(world.state.running) == 3
+
+
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+def test_a_failed_item_stops_a_map_or_is_one_more_value(policy: str) -> None:
+    """`stop`: the map fails with that item's failure and index, and no further item begins; `continue`: a list with the
+    error in its place."""
+    world = World(graph(mapped(graph(node("w", WORK)), [10, 11, 12], concurrency=2, on_item_error=policy)))
+    world.begin()
+    world.exit(FAILURE, NodeId("each[0]/w"))
+    world.prepare_launched()
+    world.exit(SUCCESS, NodeId("each[1]/w"))
+    world.prepare_launched()
+    if policy == "continue":
+        world.exit(SUCCESS, NodeId("each[2]/w"))
+        assert world.result.status is Status.COMPLETED
+        assert world.result.outputs["each"][0]["error"]["code"] == "exit"
+        assert world.result.outputs["each"][2]["exit_code"] == 0
+    else:
+        assert world.result.status is Status.FAILED
+        assert world.result.error is not None
+        assert world.result.error.details["item"] == 0
+        assert "each[2]/w" not in told(world, NodeStarted)
+
+
+def test_a_workflow_in_a_workflow_has_its_own_input_and_nodes() -> None:
+    """What happens inside is told in the same stream, under the node's name; its output is that of its last node."""
+    inner = graph(
+        node("a", SetSpec(values="{{ input.x }}")), node("b", SetSpec(values="{{ nodes.a.output + 1 }}"), "a")
+    )
+    world = run(
+        graph(
+            node("a", SetSpec(values=100)),
+            node("sub", CallSpec(input={"x": "{{ nodes.a.output }}"}), "a", body=inner),
+            node("after", SetSpec(values="{{ nodes.sub.output }}"), "sub"),
+        )
+    )
+
+    assert world.result.outputs["after"] == 101
+    assert "sub/b" in told(world, NodeCompleted)
+
+
+def test_bodies_may_be_nested_in_bodies() -> None:
+    """A map in a workflow in a map: indices say where."""
+    innermost = graph(node("x", SetSpec(values="{{ item }}")))
+    middle = graph(node("inner", MapSpec(items="{{ input }}"), body=innermost))
+    world = run(graph(mapped(graph(node("call", CallSpec(input="{{ item }}"), body=middle)), [[1, 2], [3]])))
+
+    assert world.result.outputs["each"] == [[1, 2], [3]]
+    assert "each[0]/call/inner[1]/x" in told(world, NodeCompleted)
+
+
+@pytest.mark.parametrize("mode", list(StopMode))
+def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
+    """Cancel kills what runs in a body; interrupt lets it finish; either way every started node has an end."""
+    world = World(graph(mapped(graph(node("w", WORK), node("after", WORK, "w")), [1, 2, 3], concurrency=2)))
+    world.begin()
+    world.hear(StopAsked(at=AT, by="u", mode=mode))
+    assert world.stopped == ({("each[0]/w", 1), ("each[1]/w", 1)} if mode is StopMode.CANCEL else set())
+    world.exit(SUCCESS, NodeId("each[0]/w"))
+    world.exit(SUCCESS, NodeId("each[1]/w"))
+
+    assert world.result.status is (Status.CANCELLED if mode is StopMode.CANCEL else Status.INTERRUPTED)
+    ended = {*told(world, NodeCompleted), *told(world, NodeFailed)}
+    assert set(told(world, NodeStarted)) == ended
+
+
+def test_pinned_nodes_do_not_run() -> None:
+    """A retry from a node takes what those before it gave, and says so."""
+    world = run(
+        graph(
+            node("a", WORK),
+            node("check", IfSpec(condition=True), "a"),
+            node("b", SetSpec(values="{{ nodes.a.output.n }}"), "check.false"),
+            pins={NodeId("a"): Pin(output={"n": 7}), NodeId("check"): Pin(output={"result": False}, port="false")},
+        )
+    )
+
+    assert world.result.outputs["b"] == 7
+    assert told(world, NodeStarted) == ["b"]
+    pinned = [fact.node for fact in world.facts if isinstance(fact.data, NodeCompleted) and fact.data.pinned]
+    assert pinned == ["a", "check"]
+
+
+def test_progress_is_told_and_never_falls() -> None:
+    """Done over total of the graph's own nodes, skipped ones included."""
+    world = run(graph(*(node(f"n{i}", SetSpec(values=i), f"n{i - 1}" if i else "") for i in range(8))))
+
+    told_percents = [fact.data.percent for fact in world.facts if isinstance(fact.data, Progress)]
+    assert told_percents == sorted(told_percents)
+    assert told_percents[-1] == 100
+
+
+def test_a_large_graph_is_done_in_steps() -> None:
+    """Thousands of nodes without effects neither fill one write nor keep a cancel from being heard."""
+    world = World(
+        graph(node("root", SetSpec(values=0)), *(node(f"n{i}", SetSpec(values=i), "root") for i in range(2000)))
+    )
+    world.hear_begin_only()
+    assert world.proceeds == 1
+    assert world.state.head_seq < 1000
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+
+    assert world.result.status is Status.CANCELLED
+
+
+@st.composite
+def any_graph(draw: st.DrawFn, depth: int = 2) -> Graph:
+    """Any DAG of a few nodes of any type, with bodies."""
+    nodes: list[Node] = []
+    for index in range(draw(st.integers(1, 5 if depth == 2 else 3))):
+        earlier = sorted(draw(st.sets(st.integers(0, index - 1), max_size=3))) if nodes else []
+        needs = tuple(Need(nodes[i].id, draw(st.sampled_from(_ports(nodes[i])))) for i in earlier)
+        kinds = [WORK, WORK, SetSpec(values=1), IfSpec(condition=True), WaitSpec(seconds=1.0), YES_OR_NO]
+        spec = draw(st.sampled_from([*kinds, "map", "call"] if depth else kinds))
+        body = None
+        if spec == "map":
+            policy = draw(st.sampled_from(["stop", "continue"]))
+            items = list(range(draw(st.integers(0, 3))))
+            spec = MapSpec(items=items, concurrency=draw(st.integers(1, 3)), on_item_error=policy)
+        elif spec == "call":
+            spec = CallSpec(input=1)
+        if isinstance(spec, MapSpec | CallSpec):
+            body = draw(any_graph(depth=depth - 1))
+        retries = draw(st.integers(0, 1)) if body is None else 0
+        retry = RetryPolicy(retries=retries, on_failure=draw(st.booleans()), on_lost=draw(st.booleans()))
+        on_error = draw(st.sampled_from(list(OnError)))
+        nodes.append(
+            Node(
+                id=NodeId(f"n{index}"),
+                type=type_of(spec).name,
+                label="l",
+                spec=spec,
+                needs=needs,
+                retry=retry,
+                on_error=on_error,
+                body=body,
+            )
+        )
+    return Graph(nodes=tuple(nodes), parallelism=draw(st.integers(1, 3)))
+
+
+def _ports(earlier: Node) -> list[str]:
+    return ["out", "error", *type_of(earlier.spec).ports(earlier.spec)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(whole=any_graph(), seed=st.integers(0, 2**32))
+def test_any_graph_in_any_world_comes_to_one_end(whole: Graph, seed: int) -> None:
+    """Signals in any order the world could make: no missing row, every started node has an end, one end of the whole, and
+    the journal folds to the same state."""
+    rng = random.Random(seed)
+    world = World(whole)
+    world.begin()
+    for _ in range(3000):
+        if world.state.phase is Phase.STORED:
+            break
+        world.now += timedelta(milliseconds=rng.randrange(1000))
+        _anything(world, rng)
+        world.prepare_launched()
+        world.go_on()
+    else:
+        pytest.fail("the execution did not end")
+
+    assert len([f for f in world.facts if isinstance(f.data, ExecutionEnded)]) == 1
+    assert isinstance(world.facts[-1].data, ResultStored)
+    assert len(world.started) == len(set(world.started))
+    begun = set(told(world, NodeStarted)) | set(told(world, NodeExpanded))
+    assert begun <= set(told(world, NodeCompleted)) | set(told(world, NodeFailed))
+    assert not set(told(world, NodeSkipped)) & begun
+    assert set(world.state.scopes) == {""}
+    head = world.state.head_seq - len(world.facts)
+    stored = [number_fact(ExecutionId("e"), head + place, fact).body for place, fact in enumerate(world.facts, 1)]
+    facts: list[Fact] = [to_fact(decode_event(body)) for body in stored]
+    refolded = fold(queued(whole), facts)
+    assert refolded.runs == world.state.runs
+    assert refolded.ending == world.state.ending
+
+
+def _anything(world: World, rng: random.Random) -> None:
+    choice = rng.random()
+    running = sorted((n, world.state.runs[n].attempt) for n in world.state.running)
+    asking = [world.state.runs[n].asking for n in sorted(world.state.waiting)]
+    if choice < 0.02:
+        world.hear(StopAsked(at=world.now, by="u", mode=rng.choice(list(StopMode))))
+    elif choice < 0.08 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
+        world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
+    elif choice < 0.1:
+        world.hear(Lost(at=world.now, code="internal_error" if choice < 0.085 else "worker_lost"))
+    elif choice < 0.3 and any(asking):
+        asked = rng.choice([a for a in asking if a is not None])
+        world.hear(InputProvided(at=world.now, by="u", prompt_id=asked.prompt_id, values={"go": "no"}))
+    elif choice < 0.5 and world.timers:
+        name, attempt = world.timers.pop(rng.randrange(len(world.timers)))
+        world.fire(name, attempt)
+    elif running:
+        name, attempt = rng.choice(running)
+        world.exit(rng.choice([SUCCESS, SUCCESS, SUCCESS, FAILURE, LOST]), name, attempt)
+    elif world.state.phase is Phase.PAUSED:
+        world.hear(ResumeAsked(at=world.now, by="u"))
