@@ -94,7 +94,7 @@ def _time_rows(path: Path, count: int) -> float:
         began = time.perf_counter()
         for number in range(count):
             db.execute("BEGIN")
-            db.execute("INSERT INTO rows VALUES (?, ?)", (f"n{number}", '{"number": %d}' % number))
+            db.execute("INSERT INTO rows VALUES (?, ?)", (f"n{number}", f'{{"number": {number}}}'))
             db.execute("COMMIT")
         took_s = time.perf_counter() - began
     db.close()

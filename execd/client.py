@@ -32,7 +32,13 @@ from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Sub
 from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError, TooManyStreamsError
-from execd.core.events import EVENT_TYPES, Event, ExecutionId, ResultStored, Status
+from execd.core.event_types import EVENT_TYPES
+from execd.core.events import (
+    Event,
+    ExecutionId,
+    ResultStored,
+    Status,
+)
 from execd.version import VERSION
 
 API = "/api/v1"

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 
 from execd.client_errors import GapError
-from execd.core.events import RESULT_STORED
+from execd.core.event_types import RESULT_STORED
 
 
 class Arrival(enum.Enum):

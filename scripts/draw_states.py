@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from execd.core.events import TYPE_NAMES
+from execd.core.event_types import TYPE_NAMES
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 import trio
 
 from execd.core.codec import StoredEvent
-from execd.core.events import RESULT_STORED, ExecutionId, WorkspaceId
+from execd.core.event_types import RESULT_STORED
+from execd.core.events import ExecutionId, WorkspaceId
 from execd.ports import EvictedError, Store, StreamedEvent, Take
 
 PAGE_BYTES = 256 * 1024

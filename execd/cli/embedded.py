@@ -17,7 +17,13 @@ from execd.cli.backend import RunRequest, TokenRequest
 from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList, TokenView
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
-from execd.core.events import RESULT_STORED, ExecutionId, ResultStored, Status, WorkspaceId
+from execd.core.event_types import RESULT_STORED
+from execd.core.events import (
+    ExecutionId,
+    ResultStored,
+    Status,
+    WorkspaceId,
+)
 from execd.embed import EmbeddedEngine, open_engine
 from execd.http.access import Role, issue_token
 from execd.ports import Cancel, EvictedError, ExecutionFilter, ExecutionRecord, Interrupt, SendStdin, Token

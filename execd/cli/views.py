@@ -15,8 +15,8 @@ from execd.cli import wording
 from execd.cli.exit_codes import failure_group
 from execd.core.capture import output_bytes
 from execd.core.codec import StoredEvent, decode_event
+from execd.core.event_types import EVENT_TYPES
 from execd.core.events import (
-    EVENT_TYPES,
     Event,
     ExecutionEnded,
     ExecutionStarted,

@@ -14,8 +14,8 @@ import msgspec
 
 from execd.core.draft import Draft
 from execd.core.errors import ExecdError
+from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
-    TERMINAL_TYPES,
     ExecutionStarted,
     Failure,
     InputRequired,

@@ -12,7 +12,14 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import EVENT_TYPES, TYPE_NAMES, Event, EventData, ExecutionId, Fact, NodeId
+from execd.core.event_types import EVENT_TYPES, TYPE_NAMES
+from execd.core.events import (
+    Event,
+    EventData,
+    ExecutionId,
+    Fact,
+    NodeId,
+)
 
 SCHEMA_VERSION = 1
 """Raised when stored events change shape; the store keeps it, and refuses a file written by a newer execd."""

@@ -87,17 +87,21 @@ class Outcome(msgspec.Struct, frozen=True):
     failure: Failure | None = None
     """None only for success."""
     usage: Usage = Usage()
+    is_final: bool = False
+    """Whether running it again can only give the same."""
+    retry_after_s: float | None = None
+    """How long somebody asked to wait before the next attempt; None where nobody did."""
 
     @property
     def was_cut_off(self) -> bool:
         """Whether it may have done something and nobody knows how far it came."""
-        return self.reason in {"platform:worker_lost", "platform:sandbox_lost"}
+        return self.reason in {"platform:worker_lost", "platform:sandbox_lost", "http:cut_off", "llm:cut_off"}
 
     @property
     def group(self) -> str:
         """`program`, `limit`, `platform`, `config`, `capacity` or `cancelled`: whose doing it was."""
         head = self.reason.partition(":")[0]
-        return "program" if head in {"succeeded", "exit", "signal"} else head
+        return "program" if head in {"succeeded", "exit", "signal", "http", "llm"} else head
 
 
 LIMIT_TEXTS: dict[Limiter, str] = {
@@ -274,7 +278,7 @@ def signal_name(number: int) -> str:
 
 
 LOST_TEXTS = {
-    "worker_lost": "execd stopped while this ran, and its sandbox went with it.",
+    "worker_lost": "execd stopped while this ran, and how far it came is not known.",
     "internal_error": "execd failed while it ran this; the log of the server names the defect.",
 }
 

@@ -14,8 +14,8 @@ import msgspec
 from immutables import Map
 
 from execd.core.capture import Capture, output_bytes
+from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
-    TERMINAL_TYPES,
     EventData,
     ExecutionEnded,
     ExecutionRequested,

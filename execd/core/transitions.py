@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 
+from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
-    TERMINAL_TYPES,
     EventData,
     ExecutionPaused,
     ExecutionQueued,

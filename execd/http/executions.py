@@ -10,7 +10,13 @@ from quart import Quart, Response, request
 from execd.core.again import nodes_of, spec_from
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import NotFoundError
-from execd.core.events import RESULT_STORED, TYPE_NAMES, Event, ExecutionId, NodeCompleted, NodeFailed
+from execd.core.event_types import RESULT_STORED, TYPE_NAMES
+from execd.core.events import (
+    Event,
+    ExecutionId,
+    NodeCompleted,
+    NodeFailed,
+)
 from execd.core.requests import ExecutionRequest, digest_of
 from execd.core.workflows import decode_spec
 from execd.http.access import Identity, Role

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import trio
 
-from execd.core.events import RESULT_STORED
+from execd.core.event_types import RESULT_STORED
 from execd.http.cursors import join_cursor
 from execd.http.sse import frame_eviction, frame_tail
 from execd.ports import EvictedError, StreamedEvent, Subscription, Take

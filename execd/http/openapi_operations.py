@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from execd.core.events import EVENT_TYPES, Status, Stream
+from execd.core.event_types import EVENT_TYPES
+from execd.core.events import Status, Stream
 from execd.http.schemas import API
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from execd.core.errors import FieldFault
-from execd.core.events import EVENT_TYPES
+from execd.core.event_types import EVENT_TYPES
 from execd.core.parsing import MAX_RETRIES
 from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits

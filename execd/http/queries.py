@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from quart import Request, Websocket
 
-from execd.core.events import EVENT_TYPES, ExecutionId, Status, WorkspaceId
+from execd.core.event_types import EVENT_TYPES
+from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.core.fields import Faults, Fields, Range
 from execd.core.requests import KINDS
 from execd.http.schemas import LATER_KINDS, MAX_QUERY_CHARS

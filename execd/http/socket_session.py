@@ -15,7 +15,7 @@ import trio
 
 from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
-from execd.core.events import RESULT_STORED
+from execd.core.event_types import RESULT_STORED
 from execd.core.fields import Faults, Fields, Range
 from execd.http.access import Identity, Role
 from execd.http.executions import COMMANDS, find_visible

@@ -19,7 +19,7 @@ import trio
 from quart.wrappers.response import ResponseBody
 
 from execd.core.codec import encode_json
-from execd.core.events import RESULT_STORED
+from execd.core.event_types import RESULT_STORED
 from execd.ports import EvictedError, StreamedEvent, Subscription, Take
 
 HEARTBEAT = b":\n"

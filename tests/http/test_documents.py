@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from execd.core.events import EVENT_TYPES
+from execd.core.event_types import EVENT_TYPES
 from execd.core.nodes import TYPES
 from execd.core.parsing import SCRIPT_FIELDS
 from execd.core.workflow_parsing import NODE_FIELDS, WORKFLOW_FIELDS

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from execd.core.codec import decode_event, format_time, number_fact, to_fact
+from execd.core.event_types import EVENT_TYPES
 from execd.core.events import (
-    EVENT_TYPES,
     Event,
     EventData,
     ExecutionId,

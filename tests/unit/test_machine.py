@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from execd.core.codec import decode_event, number_fact, to_fact
 from execd.core.errors import ConflictError, InvalidRequestError
+from execd.core.event_types import TYPE_NAMES
 from execd.core.events import (
-    TYPE_NAMES,
     ExecutionEnded,
     ExecutionId,
     ExecutionQueued,
