@@ -13,6 +13,7 @@ import msgspec
 
 from chaos.book import Book, Viewing, Wish, digest
 from chaos.database import Stored, check_integrity, read_executions
+from chaos.graph_checks import check_graph
 from chaos.journals import Journal, check_journal, read_journal
 from chaos.recipes import CANCELLED, WORKER_LOST
 from chaos.world import WORKSPACES, World
@@ -165,6 +166,8 @@ def _check_end(world: World, wish: Wish, stored: Stored, journal: Journal) -> No
     elif recipe.has_whole_output:
         _check_output(book, wish, stored, journal)
     _check_starts(world, wish, stored, journal)
+    if recipe.nodes is not None:
+        check_graph(book, world.witness, stored, wish.token)
 
 
 def _check_output(book: Book, wish: Wish, stored: Stored, journal: Journal) -> None:

@@ -95,19 +95,21 @@ def _check_told_end(book: Book, stored: Stored, terminal: str) -> None:
 
 def _check_offsets(book: Book, stored: Stored) -> None:
     """Each piece begins where the one before it ended, and the total of the last attempt is what the result says."""
-    ends: dict[tuple[int, str], int] = {}
+    ends: dict[tuple[str, int, str], int] = {}
     for row in stored.events:
         if row.type != "output":
             continue
         event = json.loads(row.body)
-        place = (event["attempt"], event["data"]["stream"])
+        place = (event["node"], event["attempt"], event["data"]["stream"])
         if event["data"]["offset"] != ends.get(place, 0):
             text = f"event {row.seq} begins at {event['data']['offset']}, the one before ended at {ends.get(place, 0)}"
             book.blame("gaps", stored.id, text)
         ends[place] = event["data"]["offset"] + len(_bytes(event["data"]))
     journal = read_journal(stored)
+    if len(journal.result["nodes"]) != 1:
+        return  # the streams of a result are those of a script's one node
     for stream, totals in journal.result["streams"].items():
-        kept = ends.get((journal.attempts, stream), 0)
+        kept = ends.get((journal.result["nodes"][0]["id"], journal.attempts, stream), 0)
         if totals["total_bytes"] - totals["dropped_bytes"] != kept:
             book.blame("gaps", stored.id, f"{stream}: {kept} bytes stand in the journal, the result says {totals}")
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaos import graphs
+
 Ending = tuple[str, str | None]
 """A final status and the code of its error."""
 
@@ -47,6 +49,8 @@ class Recipe:
     """Further fields of the body."""
     steer: str = ""
     """`cancel`, `cancel at once`, `interrupt` or `stdin`."""
+    nodes: Callable[[str, int], list[dict[str, Any]]] | None = None
+    """Of a workflow: its nodes, by its token and the witness's port; None for a script."""
 
     @property
     def tells_witness(self) -> bool:
@@ -58,6 +62,8 @@ class Recipe:
 
     def body(self, token: str, *, witness_port: int) -> dict[str, Any]:
         """Fill it in."""
+        if self.nodes is not None:
+            return {"kind": "workflow", "name": token, "nodes": self.nodes(token, witness_port)}
         source = self.source.replace("TOKEN", token).replace("WITNESS", str(witness_port))
         limits = {"wall_s": 45.0, **self.more.get("limits", {}), **({"network": True} if self.tells_witness else {})}
         return {
@@ -176,6 +182,8 @@ RECIPES: tuple[Recipe, ...] = (
         has_whole_output=False,
         steer="interrupt",
     ),
+    Recipe("workflow", "", "", has_whole_output=False, nodes=graphs.nodes),
+    Recipe("workflow, cancel", "", "", ends=(CANCELLED,), has_whole_output=False, steer="cancel", nodes=graphs.nodes),
 )
 
 BY_NAME: Mapping[str, Recipe] = {recipe.name: recipe for recipe in RECIPES}

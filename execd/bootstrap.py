@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 import trio
 
+from execd.actors.call_runner import Callers
 from execd.actors.coordinator import Coordinator, Limits
 from execd.actors.engine import Levers, LocalEngine
 from execd.actors.lease_keeper import LeaseKeeper
@@ -29,11 +30,16 @@ from execd.actors.result_writer import SWEEP_LIMIT, run_result_writer
 from execd.actors.saga import INBOX_CAPACITY, SagaTools, run_saga
 from execd.actors.stream_router import StreamLimits, StreamRouter
 from execd.actors.supervisor import supervise
+from execd.adapters.address_policy import AddressPolicy
+from execd.adapters.connection_pool import PoolLimits
+from execd.adapters.http_caller import PooledHttpCaller, open_http_caller
+from execd.adapters.llm_client import HttpLlmClient
 from execd.adapters.local_sandbox import open_local_runner
+from execd.adapters.no_way_out import NoWayOut
 from execd.adapters.sqlite_store import open_sqlite_store
 from execd.core.errors import StoreUnavailableError
 from execd.mailbox import Mailbox, Reply, open_mailbox
-from execd.ports import Runner, Store, TokenStore
+from execd.ports import DefinitionStore, Runner, Store, TokenStore
 from execd.settings import Settings, load_runtimes
 from execd.telemetry import Counters
 
@@ -62,14 +68,21 @@ class Parts:
 
     store: Store
     tokens: TokenStore
+    definitions: DefinitionStore
     runner: Runner
     now: Callable[[], datetime]
     capacities: Capacities = Capacities()
+    callers: Callers = field(default_factory=lambda: Callers(http=NoWayOut(), llm=NoWayOut()))
+    statistics: tuple[Callable[[], Mapping[str, float]], ...] = ()
+    """What these parts count themselves, for `/metrics`."""
 
 
 @asynccontextmanager
-async def open_local_engine(settings: Settings) -> AsyncIterator[LocalEngine]:
+async def open_local_engine(settings: Settings, *, own_ports: Collection[int] = ()) -> AsyncIterator[LocalEngine]:
     """Run execd on its embedded default: SQLite and the local sandbox.
+
+    Args:
+        own_ports: where this execd listens, so that no node calls it; may grow while the engine runs.
 
     Raises:
         StoreLockedError: another process uses the data directory.
@@ -81,8 +94,17 @@ async def open_local_engine(settings: Settings) -> AsyncIterator[LocalEngine]:
     async with (
         open_sqlite_store(settings.data_dir, is_power_safe=is_power_safe) as store,
         open_local_runner(settings.sandbox, runtimes, data_dir=settings.data_dir) as runner,
+        open_http_caller(_address_policy(settings), limits=_pool_limits(settings), own_ports=own_ports) as caller,
     ):
-        parts = Parts(store=store, tokens=store, runner=runner, now=now_utc)
+        parts = Parts(
+            store=store,
+            tokens=store,
+            definitions=store.definitions,
+            runner=runner,
+            now=now_utc,
+            callers=Callers(http=caller, llm=HttpLlmClient(caller)),
+            statistics=(partial(_count_connections, caller),),
+        )
         async with run_actors(parts, settings) as engine:
             yield engine
 
@@ -148,13 +170,14 @@ class _Wiring:
         self.engine = LocalEngine(
             store=parts.store,
             tokens=parts.tokens,
+            definitions=parts.definitions,
             runner=parts.runner,
             to_coordinator=self._coordinator_box,
             to_router=self._router_box,
             levers=Levers(
                 drain=(self._coordinator.drain, self._router.drain),
                 troubles=counters.troubles,
-                statistics=(counters.read, self._coordinator.statistics, self._router.statistics),
+                statistics=(counters.read, self._coordinator.statistics, self._router.statistics, *parts.statistics),
             ),
             now=parts.now,
         )
@@ -216,7 +239,11 @@ class _Wiring:
     def _make_coordinator(self) -> Coordinator:
         parts = self._parts
         tools = SagaTools(
-            runner=parts.runner, registry=self._registry, now=parts.now, inbox_capacity=parts.capacities.saga
+            runner=parts.runner,
+            callers=parts.callers,
+            registry=self._registry,
+            now=parts.now,
+            inbox_capacity=parts.capacities.saga,
         )
         return Coordinator(
             instance=f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}",
@@ -242,6 +269,33 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         hot_bytes_total=stream.hot_bytes_total,
         max_lag_bytes=stream.max_lag_bytes,
     )
+
+
+def _address_policy(settings: Settings) -> AddressPolicy:
+    """Who can reach only this machine's execd is on this machine, and could call its addresses without it."""
+    outbound = settings.outbound
+    return AddressPolicy(
+        allow_private=settings.is_loopback if outbound.allow_private is None else outbound.allow_private,
+        only_hosts=outbound.only_hosts,
+        allowed_hosts=outbound.allowed_hosts,
+        allowed_networks=outbound.allowed_networks,
+        denied_networks=outbound.denied_networks,
+    )
+
+
+def _pool_limits(settings: Settings) -> PoolLimits:
+    outbound = settings.outbound
+    return PoolLimits(per_origin=outbound.per_host, in_use=outbound.in_use, idle=outbound.idle, idle_s=outbound.idle_s)
+
+
+def _count_connections(caller: PooledHttpCaller) -> dict[str, float]:
+    counted = caller.statistics()
+    return {
+        "execd_outbound_connections_in_use": counted.in_use,
+        "execd_outbound_connections_idle": counted.idle,
+        "execd_outbound_connections_opened_total": counted.opened,
+        "execd_outbound_connections_reused_total": counted.reused,
+    }
 
 
 def now_utc() -> datetime:

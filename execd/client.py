@@ -143,6 +143,22 @@ class Client:
         body = {"base64": msgspec.to_builtins(data), "close": close}
         await self._send("POST", f"{_execution_path(execution_id)}/stdin", json=body)
 
+    async def answer(self, execution_id: ExecutionId, *, prompt_id: str, values: Mapping[str, str]) -> None:
+        """Answer what an `input` node asks; `prompt_id` is the one of its `input_required`."""
+        body = {"prompt_id": prompt_id, "values": dict(values)}
+        await self._send("POST", f"{_execution_path(execution_id)}/input", json=body)
+
+    async def retry(self, execution_id: ExecutionId, *, begin: str, idempotency_key: str) -> Submitted:
+        """Run it again from `start`, from what `failed`, or from a node; the key makes it safe to send again."""
+        answer = await self._send(
+            "POST",
+            f"{_execution_path(execution_id)}/retry",
+            json={"from": begin},
+            headers={"Idempotency-Key": idempotency_key},
+            attempts=ATTEMPTS,
+        )
+        return decode_answer(answer.content, Submitted)
+
     async def _command(self, execution_id: ExecutionId, command: str) -> None:
         await self._send("POST", f"{_execution_path(execution_id)}/{command}", json={})
 

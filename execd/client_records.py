@@ -31,6 +31,8 @@ class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     error: Failure | None = None
     attempt_of: str | None = None
+    head_seq: int = 0
+    """The last event stored so far; 0 where the server does not say."""
 
 
 class ExecutionList(msgspec.Struct, frozen=True):

@@ -10,23 +10,40 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
 import trio
 
 from execd.bootstrap import open_local_engine
+from execd.core.again import FAILED, START, nodes_of, spec_from
 from execd.core.codec import decode_event
-from execd.core.errors import NotFoundError
-from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
+from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
+from execd.core.event_types import TYPE_NAMES
+from execd.core.events import Event, ExecutionId, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
 from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
-from execd.ports import Cancel, Engine, Interrupt, SendStdin, Submission
+from execd.core.workflows import decode_spec
+from execd.ports import (
+    Cancel,
+    Engine,
+    ExecutionRecord,
+    Interrupt,
+    Pause,
+    ProvideInput,
+    Resume,
+    SendStdin,
+    Submission,
+)
 from execd.settings import Settings, load_runtimes
 from execd.telemetry import configure_logging
+
+JOURNAL_PAGE_BYTES = 1024 * 1024
+"""Of the events read at one time for a retry."""
+NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
 
 
 class Run:
@@ -38,7 +55,7 @@ class Run:
         self._workspace = workspace
         self._user = user
 
-    async def events(self, after_seq: int = 0) -> AsyncIterator[Event]:
+    async def events(self, after_seq: int = 0) -> AsyncGenerator[Event, None]:
         """Give every event after `after_seq`, as it is stored, up to and with `result_stored`.
 
         Raises:
@@ -57,9 +74,10 @@ class Run:
         """Wait until the result is stored, and give it."""
         record = await self._engine.find(self.id)
         after_seq = record.head_seq - 1 if record is not None and record.status.is_final else 0
-        async for event in self.events(after_seq):
-            if isinstance(event.data, ResultStored):
-                return event.data
+        async with aclosing(self.events(after_seq)) as events:
+            async for event in events:
+                if isinstance(event.data, ResultStored):
+                    return event.data
         raise NotFoundError(f"there is no result of {self.id}")
 
     async def cancel(self) -> None:
@@ -69,6 +87,68 @@ class Run:
     async def interrupt(self) -> None:
         """Let what runs finish and start nothing more. Raises ConflictError when it is over."""
         await self._engine.command(self.id, Interrupt(by=self._user))
+
+    async def pause(self) -> None:
+        """Start no further node. Raises ConflictError when it does not run."""
+        await self._engine.command(self.id, Pause(by=self._user))
+
+    async def resume(self) -> None:
+        """Go on after a pause. Raises ConflictError when it is not paused."""
+        await self._engine.command(self.id, Resume(by=self._user))
+
+    async def answer(self, prompt_id: str, values: Mapping[str, str]) -> None:
+        """Answer what an `input` node asks.
+
+        Args:
+            prompt_id: from the event `input_required`.
+            values: the answers by key; keys with a default may be left out.
+
+        Raises:
+            ConflictError: it was answered, has expired or never asked.
+            InvalidRequestError: an answer is missing or is none of the choices.
+        """
+        await self._engine.command(self.id, ProvideInput(by=self._user, prompt_id=prompt_id, values=values))
+
+    async def retry(self, begin: str = START) -> Run:
+        """Run it again, as an execution of its own.
+
+        Args:
+            begin: `start`; `failed`: what did not succeed and all that comes after it; or a node: it and all that comes
+                after it. What comes before keeps what it gave.
+
+        Raises:
+            ConflictError: it is not over, or `failed` was asked for and nothing has failed.
+            InvalidRequestError: there is no such node.
+        """
+        record = await self._engine.find(self.id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {self.id}")
+        if not record.status.is_final:
+            raise ConflictError(f"{self.id} is {record.status}; only one that has ended can be run again")
+        spec = decode_spec(record.spec, kind=record.kind)
+        _check_begin(begin, nodes_of(spec))
+        again = spec_from(spec, begin, await self._read_node_ends(record))
+        accepted = await self._engine.submit(
+            Submission(
+                workspace=self._workspace,
+                user=self._user,
+                name=record.name,
+                spec=again,
+                priority=record.priority,
+                attempt_of=record.id,
+            )
+        )
+        return Run(self._engine, accepted.id, workspace=self._workspace, user=self._user)
+
+    async def _read_node_ends(self, record: ExecutionRecord) -> list[Event]:
+        events: list[Event] = []
+        after = 0
+        while page := await self._engine.store.read_events(
+            record.id, after_seq=after, limit_bytes=JOURNAL_PAGE_BYTES, types=NODE_ENDS
+        ):
+            events.extend(decode_event(stored.body) for stored in page)
+            after = page[-1].seq
+        return events
 
     async def send_stdin(self, data: bytes, *, close: bool = False) -> None:
         """Write to its stdin. Raises OverloadedError when it does not read, ConflictError when it cannot."""
@@ -124,6 +204,17 @@ class EmbeddedEngine:
         body = {**workflow, "kind": "workflow"}
         return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
 
+    async def submit_request(
+        self,
+        body: Mapping[str, Any],
+        *,
+        workspace: str = "default",
+        user: str = "local",
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Run what the body of `POST /api/v1/executions` says, of whatever kind. Raises: as `submit`."""
+        return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
+
     async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
         sandbox = self._settings.sandbox
         tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
@@ -174,6 +265,13 @@ async def open_engine(settings: Settings | None = None) -> AsyncIterator[Embedde
     chosen = settings or Settings()
     async with open_local_engine(chosen) as engine:
         yield EmbeddedEngine(engine, load_runtimes(chosen), chosen)
+
+
+def _check_begin(begin: str, nodes: Sequence[str]) -> None:
+    places = (START, FAILED, *nodes)
+    if begin not in places:
+        fault = FieldFault(path="from", message=f"is {begin[:64]!r}", accepted=", ".join(places[:50]))
+        raise InvalidRequestError(f"from {fault.message}; accepted: {fault.accepted}", faults=(fault,))
 
 
 def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,13 +59,14 @@ async def serve(settings: Settings, *, on_ready: Callable[[ServerInfo], Awaitabl
     _raise_descriptor_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_local_engine(settings) as engine:
+            own_ports: set[int] = set()
+            async with open_local_engine(settings, own_ports=own_ports) as engine:
 
                 def on_stop() -> None:
                     _start_watchdog(settings)
                     nursery.start_soon(_leave_at_second_signal, signals)
 
-                await _serve_until_signal(engine, settings, signals, on_ready, on_stop)
+                await _serve_until_signal(engine, settings, signals, own_ports, on_ready, on_stop)
             nursery.cancel_scope.cancel()
     return 0
 
@@ -74,6 +75,7 @@ async def _serve_until_signal(
     engine: Engine,
     settings: Settings,
     signals: AsyncIterator[int],
+    own_ports: set[int],
     on_ready: Callable[[ServerInfo], Awaitable[None]] | None,
     on_stop: Callable[[], None],
 ) -> None:
@@ -81,6 +83,7 @@ async def _serve_until_signal(
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(partial(serve_http, app, app.front.config, shutdown_trigger=stopping.wait))
+        own_ports.add(bound.port)
         info = await _admit_owner(engine, settings, bound.port)
         _spare_the_collector()
         if on_ready is not None:

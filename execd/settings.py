@@ -118,6 +118,32 @@ class SandboxSettings(_Section, frozen=True):
     """The most a run may ask for; asking for more is a 400 that names both. `network = true` allows asking for it."""
 
 
+class OutboundSettings(_Section, frozen=True):
+    """Where `http` and `llm` nodes may go, and over how many connections."""
+
+    allow_private: bool | None = None
+    """Whether loopback and private addresses may be called; None: if the server itself can be reached from this machine only,
+    because then whoever asks could call them anyway. Link-local ones, such as a cloud's metadata, never are by this."""
+    only_hosts: tuple[str, ...] = ()
+    """When not empty, no other host is called. `example.com` is itself, `*.example.com` every name below it."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that may have any address but one of `denied_networks`."""
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+    """Refused whatever else is allowed."""
+    per_host: Annotated[int, msgspec.Meta(ge=1)] = 32
+    """Connections in use at one time to one scheme, host and port; more calls wait."""
+    in_use: Annotated[int, msgspec.Meta(ge=1)] = 256
+    """Connections in use at one time in all."""
+    idle: Annotated[int, msgspec.Meta(ge=0)] = 64
+    """Connections kept for the next call, in all."""
+    idle_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for text in self.allowed_networks + self.denied_networks:
+            ipaddress.ip_network(text)  # raises ValueError, which msgspec reports with the field
+
+
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
     """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
@@ -140,6 +166,7 @@ class Settings(_Section, frozen=True):
     queue: QueueSettings = QueueSettings()
     store: StoreSettings = StoreSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    outbound: OutboundSettings = OutboundSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 
     @property
@@ -230,10 +257,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         table = found
         for section in sections:
             table = table.setdefault(section, {})
-        table[field] = value.split(",") if field.startswith("allowed_") else value
+        table[field] = value.split(",") if field.startswith(LIST_PREFIXES) else value
     return found
 
 
+LIST_PREFIXES = ("allowed_", "denied_", "only_")
+"""Settings that are lists; in the environment they are joined by commas."""
 RESERVED_VARIABLES = frozenset({"EXECD_URL", "EXECD_TOKEN", "EXECD_CONFIG"})
 """Read by the command line, not settings."""
 

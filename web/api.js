@@ -10,11 +10,15 @@ export class Refusal extends Error {
   }
 }
 
-export async function ask(path, { method = "GET", body, headers = {} } = {}) {
+export async function ask(path, { method = "GET", body, text: raw, mediaType, headers = {} } = {}) {
   const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
+  }
+  if (raw !== undefined) {
+    options.body = raw;
+    options.headers["Content-Type"] = mediaType;
   }
   let response;
   try {

@@ -5,7 +5,8 @@ import { API, ask } from "./api.js";
 const EVENT_TYPES = [
   "execution_requested", "execution_queued", "execution_started", "pod_created", "pod_scheduled", "pod_running",
   "pod_terminated", "output", "output_truncated", "node_started", "node_completed", "node_failed", "node_skipped",
-  "node_retrying", "node_waiting", "input_required", "input_received", "execution_paused", "execution_resumed", "stop_requested", "execution_completed", "execution_failed",
+  "node_retrying", "node_waiting", "node_expanded", "node_output", "progress", "input_required", "input_received",
+  "execution_paused", "execution_resumed", "stop_requested", "execution_completed", "execution_failed",
   "execution_timeout", "execution_cancelled", "execution_interrupted", "result_stored",
 ];
 
@@ -39,11 +40,27 @@ export class Follower {
     if (source !== this.source || this.isOver) return;
     const event = JSON.parse(message.data);
     if (event.seq <= this.lastSeq) return;
-    if (event.seq !== this.lastSeq + 1) { this.reconnectLater(); return; }
+    if (event.seq !== this.lastSeq + 1) { this.catchUp(event.seq); return; }
+    this.accept(event);
+  }
+
+  accept(event) {
     this.lastSeq = event.seq;
     this.failures = 0;
     this.onEvent(event);
     if (event.type === "result_stored") this.close();
+  }
+
+  // An event of a type this page does not listen for: the journal itself has it.
+  async catchUp(seq) {
+    this.source.close();
+    try {
+      while (this.lastSeq < seq && !this.isOver) {
+        const { items } = await ask(`/executions/${encodeURIComponent(this.id)}/events?after=${this.lastSeq}`);
+        for (const event of items) if (event.seq === this.lastSeq + 1 && !this.isOver) this.accept(event);
+      }
+    } catch { this.reconnectLater(); return; }
+    this.connect();
   }
 
   async reconnectLater() {

@@ -4,8 +4,9 @@ const TAIL_CHARS = 1024 * 1024; // shown at most; the whole is a link away
 const PIECE_CHARS = 16 * 1024; // one span, so that the oldest can be dropped without cutting much
 
 export class OutputPane {
-  constructor(element, onCut) {
+  constructor(element, onCut, tailChars = TAIL_CHARS) {
     this.element = element;
+    this.tailChars = tailChars;
     this.onCut = onCut;
     this.clear();
   }
@@ -36,7 +37,7 @@ export class OutputPane {
     else this.pending.push({ kind, text });
     this.pendingChars += text.length;
     // A hidden tab has no frames: what waits is bounded like what is shown.
-    while (this.pendingChars > TAIL_CHARS && this.pending.length > 1) {
+    while (this.pendingChars > this.tailChars && this.pending.length > 1) {
       this.pendingChars -= this.pending.shift().text.length;
       this.noteCut();
     }
@@ -58,7 +59,7 @@ export class OutputPane {
     this.shownChars += this.pendingChars;
     this.pending = [];
     this.pendingChars = 0;
-    while (this.shownChars > TAIL_CHARS && element.childNodes.length > 1) {
+    while (this.shownChars > this.tailChars && element.childNodes.length > 1) {
       this.shownChars -= element.firstChild.textContent.length;
       element.firstChild.remove();
       this.noteCut();

@@ -2,6 +2,7 @@
 
 import { API, ask, randomKey } from "./api.js";
 import { Follower } from "./follower.js";
+import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
 import { describeResult, formatBytes, formatSeconds, formatWhen } from "./words.js";
 
@@ -25,15 +26,29 @@ const EXAMPLES = [
     label: "Node", language: "node",
     source: 'for (let i = 1; i <= 3; i += 1) {\n  console.log(`tick ${i}`);\n  await new Promise((resolve) => setTimeout(resolve, 400));\n}\nconsole.error("done, says stderr");\n',
   },
+  {
+    label: "A workflow with a question", language: "workflow",
+    source: 'kind: workflow\nname: say hello\nnodes:\n  - id: ask\n    type: input\n    prompts: [{key: who, label: Who is there?, default: Ada}]\n\n  - id: each\n    type: map\n    needs: [ask]\n    items: [Hello, Salut, Ciao]\n    nodes:\n      - id: say\n        type: script\n        language: bash\n        args: ["{{ item }}", "{{ nodes.ask.output.who }}"]\n        source: sleep 1; echo "$1, $2!"\n',
+  },
 ];
+
+const WORKFLOW = "workflow";
 
 const at = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
     this.output = new OutputPane(at("output"), () => this.showCut());
+    this.nodes = new NodeTree(at("nodes"), {
+      onAnswer: (promptId, values) => this.command("input", { prompt_id: promptId, values }),
+      onRetry: (begin) => this.retry(begin),
+    });
     this.status = "none";
     this.follower = null;
+    for (const name of ["pause", "resume"]) at(name).onclick = () => this.command(name);
+    at("retry").onclick = () => this.retry("start");
+    at("retry-failed").onclick = () => this.retry("failed");
+    at("source").oninput = () => this.guessLanguage();
     at("run").onclick = () => this.run();
     at("cancel").onclick = () => this.command("cancel");
     at("stdin-form").onsubmit = (event) => { event.preventDefault(); this.sendLine(); };
@@ -62,7 +77,7 @@ class Page {
   async load() {
     try {
       const { runtimes } = await ask("/runtimes");
-      at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)));
+      at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)), new Option(WORKFLOW, WORKFLOW));
     } catch (error) {
       if (error.status === 401) { this.showSignIn(); return; }
       this.showProblem(error);
@@ -115,6 +130,7 @@ class Page {
   loadExample({ language, source }) {
     at("source").value = source;
     at("language").value = language;
+    this.guessLanguage();
   }
 
   // --- running
@@ -123,11 +139,7 @@ class Page {
     if (at("app").hidden || at("run").disabled) return;
     at("run").disabled = true;
     try {
-      const accepted = await ask("/executions", {
-        method: "POST",
-        headers: { "Idempotency-Key": randomKey() },
-        body: { kind: "script", language: at("language").value, source: at("source").value, name: this.name(), stdin_open: true },
-      });
+      const accepted = await ask("/executions", { method: "POST", headers: { "Idempotency-Key": randomKey() }, ...this.request() });
       this.isOwn = true;
       if (location.hash === `#${accepted.id}`) this.follow(accepted.id);
       else location.hash = accepted.id;
@@ -135,6 +147,33 @@ class Page {
       this.showProblem(error);
     } finally {
       at("run").disabled = false;
+    }
+  }
+
+  request() {
+    const source = at("source").value;
+    if (at("language").value !== WORKFLOW) {
+      return { body: { kind: "script", language: at("language").value, source, name: this.name(), stdin_open: true } };
+    }
+    try {
+      return { body: { kind: WORKFLOW, ...JSON.parse(source) } };
+    } catch {
+      return { text: source, mediaType: "application/yaml" };
+    }
+  }
+
+  // Whoever pastes a workflow should not have to say so.
+  guessLanguage() {
+    if (/^\s*(\{\s*"(kind|nodes|name)"|(#.*\n|\s*\n)*(kind: *"?workflow|nodes:))/.test(at("source").value)) at("language").value = WORKFLOW;
+  }
+
+  async retry(begin) {
+    try {
+      const path = `/executions/${encodeURIComponent(this.follower.id)}/retry`;
+      const { id } = await ask(path, { method: "POST", headers: { "Idempotency-Key": randomKey() }, body: { from: begin } });
+      location.hash = id;
+    } catch (error) {
+      this.showProblem(error);
     }
   }
 
@@ -176,7 +215,9 @@ class Page {
     if (this.follower) this.follower.close();
     this.output.clear();
     this.startedAt = null;
-    for (const name of ["problem", "cut", "empty", "stdin-form"]) at(name).hidden = true;
+    this.nodes.clear();
+    this.isWorkflow = false;
+    for (const name of ["problem", "cut", "empty", "stdin-form", "nodes", "progress"]) at(name).hidden = true;
     at("output").hidden = false;
     at("permalink").hidden = false;
     at("permalink").href = `#${id}`;
@@ -187,27 +228,55 @@ class Page {
       onLink: (state, error) => this.showLink(state, error),
     });
     this.markCurrent();
-    if (!this.isOwn) this.loadSource(id);
+    this.loadSource(id, this.isOwn);
     this.isOwn = false;
   }
 
-  async loadSource(id) {
+  async loadSource(id, isOwn) {
     try {
-      const { spec } = await ask(`/executions/${encodeURIComponent(id)}`);
-      if (spec?.source === undefined || this.follower.id !== id) return;
+      const { spec, kind } = await ask(`/executions/${encodeURIComponent(id)}`);
+      if (this.follower.id !== id) return;
+      if (kind !== "script") {
+        this.showAsWorkflow();
+        this.nodes.arrange(spec?.nodes || []);
+        this.nodes.offerRetry(FINAL.has(this.status));
+      }
+      if (spec?.source === undefined || isOwn) return;
       at("source").value = spec.source;
       at("language").value = spec.language;
     } catch { /* the stream says what is wrong with this id */ }
   }
 
-  show({ type, data, at: when }) {
+  showAsWorkflow() {
+    this.isWorkflow = true;
+    at("output").hidden = true;
+    at("nodes").hidden = false;
+  }
+
+  show(event) {
+    const { type, data, at: when } = event;
+    if (this.isWorkflow && this.nodes.show(event)) {
+      if (this.status === "running" || this.status === "waiting_input") this.setStatus(this.nodes.isAsking ? "waiting_input" : "running", at("detail").textContent);
+      return;
+    }
     switch (type) {
-      case "execution_requested": this.refreshRecent(); break;
+      case "execution_requested":
+        if (data.kind !== "script") this.showAsWorkflow();
+        this.refreshRecent();
+        break;
+      case "progress":
+        at("progress").hidden = false;
+        at("progress").value = data.percent;
+        at("progress").title = `${data.done} of ${data.total} nodes`;
+        break;
       case "execution_queued": this.setStatus("queued", data.position ? `position ${data.position}` : ""); break;
       case "execution_started":
         this.startedAt = Date.parse(when);
         // This machine's clock may differ from the server's: a run that is live counts from now.
-        if (Math.abs(Date.now() - this.startedAt) < 5000) this.startedAt = Date.now();
+        if (Math.abs(Date.now() - this.startedAt) < 5000) {
+          this.nodes.skew = Date.now() - this.startedAt;
+          this.startedAt = Date.now();
+        }
         this.startedFrom = data.started_from;
         this.setStatus("running", "");
         this.refreshRecent();
@@ -227,7 +296,13 @@ class Page {
   showResult(result) {
     this.startedAt = null;
     this.setStatus(result.status, describeResult(result));
-    if (result.error && result.status !== "cancelled") this.output.add("end", result.error.message);
+    at("retry-failed").hidden = !this.isWorkflow || result.status === "completed";
+    this.nodes.offerRetry(true);
+    if (this.isWorkflow) {
+      if (result.status === "completed") at("progress").value = 100;
+      if (result.status !== "completed") at("progress").hidden = true;
+      if (result.error) this.nodes.reveal(result.nodes, result.error);
+    } else if (result.error && result.status !== "cancelled") this.output.add("end", result.error.message);
     else if (!this.output.shownChars && !this.output.pendingChars) this.output.add("end", "It wrote nothing.");
     this.refreshRecent();
   }
@@ -239,12 +314,18 @@ class Page {
     at("detail").textContent = detail;
     at("cancel").hidden = FINAL.has(status) || status === "none";
     at("cancel").disabled = false;
+    at("pause").hidden = !this.isWorkflow || !(status === "running" || status === "waiting_input");
+    at("resume").hidden = status !== "paused";
+    at("retry").hidden = !FINAL.has(status);
+    if (!FINAL.has(status)) at("retry-failed").hidden = true;
     if (FINAL.has(status)) at("stdin-form").hidden = true;
   }
 
   tick() {
-    if (!this.startedAt || this.status !== "running") return;
-    at("detail").textContent = `${formatSeconds(Math.max(0, Date.now() - this.startedAt))} · ${this.startedFrom} start`;
+    this.nodes.tick(Date.now());
+    if (!this.startedAt || FINAL.has(this.status) || this.status === "paused") return;
+    const from = this.isWorkflow ? "" : ` · ${this.startedFrom} start`;
+    at("detail").textContent = `${formatSeconds(Math.max(0, Date.now() - this.startedAt))}${from}`;
   }
 
   showLink(state, error) {

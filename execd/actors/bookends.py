@@ -31,6 +31,8 @@ def first_write(message: SubmitExecution, *, owner: str, place: tuple[int, int],
         user=asked.user,
         workspace=asked.workspace,
         attempt_of=asked.attempt_of,
+        definition=asked.definition,
+        version=asked.definition_version,
     )
     facts = [Fact(data=requested, at=now), Fact(data=ExecutionQueued(position=position, ahead=ahead), at=now)]
     record = ExecutionRecord(
@@ -44,6 +46,8 @@ def first_write(message: SubmitExecution, *, owner: str, place: tuple[int, int],
         priority=asked.priority,
         created_at=now,
         attempt_of=asked.attempt_of,
+        definition=asked.definition,
+        definition_version=asked.definition_version,
         owner=owner,
         head_seq=len(facts),
         idempotency_key=asked.idempotency_key,

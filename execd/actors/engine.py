@@ -32,6 +32,7 @@ from execd.mailbox import Mailbox, Reply
 from execd.ports import (
     Accepted,
     Command,
+    DefinitionStore,
     Duplicate,
     ExecutionRecord,
     Runner,
@@ -70,6 +71,7 @@ class LocalEngine:
         *,
         store: Store,
         tokens: TokenStore,
+        definitions: DefinitionStore,
         runner: Runner,
         to_coordinator: Mailbox[CoordinatorMessage],
         to_router: Mailbox[RouterMessage],
@@ -78,6 +80,7 @@ class LocalEngine:
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._definitions = definitions
         self._runner = runner
         self._to_coordinator = to_coordinator
         self._to_router = to_router
@@ -92,6 +95,10 @@ class LocalEngine:
     @property
     def tokens(self) -> TokenStore:
         return self._tokens
+
+    @property
+    def definitions(self) -> DefinitionStore:
+        return self._definitions
 
     async def submit(self, submission: Submission) -> Accepted:
         check_names(

@@ -85,6 +85,11 @@ class Journal:
         self._news.set()
         await self._to_writer.send(StoreWrite(write=write, reply=reply))
 
+    def last_write(self) -> Reply[WriteOutcome] | None:
+        """Give what tells when all that was handed over so far is stored; None when it is. For a task beside the saga, which
+        goes on meanwhile; of a refusal the saga hears by itself."""
+        return self._newest
+
     async def wait_stored(self) -> None:
         """Wait until everything handed over is durable.
 

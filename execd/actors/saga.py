@@ -1,11 +1,12 @@
 """The saga: runs one execution from its slot to its stored result.
 
-Owns: one graph machine and the step runners it started.
-Receives: signals from step runners and timers, instructions from the coordinator. Sends: `StoreWrite` to the result
+Owns: one graph machine and the step and call runners it started.
+Receives: signals from these and from timers, instructions from the coordinator. Sends: `StoreWrite` to the result
 writer and `SagaFinished`, through the coordinator's crash barrier, at the end.
 
 It feeds every signal to the pure machine and carries out what comes back, in order. `StartPod` waits until every record
-before it is stored: no side effect begins before the event that announces it. On every way out its pods are removed.
+before it is stored, and so does the runner of a call, beside the saga: no side effect begins before the event that
+announces it. On every way out its pods are removed.
 """
 
 from __future__ import annotations
@@ -19,33 +20,32 @@ from datetime import datetime
 import structlog
 import trio
 
+from execd.actors.call_runner import Callers, CallRunner
 from execd.actors.handles import SagaHandle
+from execd.actors.instructions import to_signal
 from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
 from execd.core.codec import StoredEvent, decode_event, to_fact
 from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError, StoreUnavailableError
-from execd.core.events import ExecutionId, NodeId, StopMode, WorkspaceId
+from execd.core.events import ExecutionId, NodeId, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
 from execd.core.signals import (
     Begin,
     GoOn,
-    InputProvided,
+    LaunchCall,
     LaunchNode,
     Lost,
     NodeExited,
     Order,
-    PauseAsked,
     PodPrepared,
     Proceed,
     Record,
-    ResumeAsked,
     SetTimer,
     Signal,
     StartPod,
-    StopAsked,
     StopNode,
     TimerDue,
 )
@@ -53,20 +53,8 @@ from execd.core.specs import ScriptSpec
 from execd.core.state import State, fold, new_state
 from execd.core.transitions import Phase
 from execd.core.workflows import decode_spec, graph_of
-from execd.ports import (
-    Cancel,
-    Command,
-    ExecutionRecord,
-    Interrupt,
-    Pause,
-    Pod,
-    PodRequest,
-    ProvideInput,
-    Resume,
-    Runner,
-    SendStdin,
-    Store,
-)
+from execd.mailbox import Reply
+from execd.ports import Command, ExecutionRecord, Pod, PodRequest, Runner, SendStdin, Store, WriteOutcome
 
 log = structlog.get_logger()
 
@@ -89,6 +77,7 @@ class SagaTools:
     """What every saga of an engine uses."""
 
     runner: Runner
+    callers: Callers
     registry: PodRegistry
     now: Now
     inbox_capacity: int = INBOX_CAPACITY
@@ -122,6 +111,7 @@ class Saga:
         self._instructions = instructions
         self._tx, self._rx = trio.open_memory_channel[Signal | Instruction](tools.inbox_capacity)
         self._steps: dict[NodeId, StepRunner] = {}
+        self._calls: dict[NodeId, CallRunner] = {}
         self._prepared: dict[NodeId, Pod] = {}
 
     async def run(self, first: Instruction | Lost | None) -> str:
@@ -194,7 +184,7 @@ class Saga:
         if isinstance(command, SendStdin):
             self._send_stdin(command)
             return
-        await self._hear(_to_signal(command, self._tools.now()), nursery)
+        await self._hear(to_signal(command, self._tools.now()), nursery)
         await self._journal.wait_stored()
 
     def _send_stdin(self, command: SendStdin) -> None:
@@ -223,6 +213,8 @@ class Saga:
                 await self._journal.record(facts, self._state)
             case LaunchNode():
                 return self._launch(order, nursery)
+            case LaunchCall():
+                self._call(order, nursery)
             case Proceed():
                 nursery.start_soon(self._go_on)
             case StartPod(node=node):
@@ -287,8 +279,29 @@ class Saga:
             if self._steps.get(node) is runner:
                 del self._steps[node]
 
+    def _call(self, order: LaunchCall, nursery: trio.Nursery) -> None:
+        runner = CallRunner(
+            order.call,
+            node=order.node,
+            attempt=order.attempt,
+            callers=self._tools.callers,
+            to_saga=self._tx,
+            now=self._tools.now,
+        )
+        self._calls[order.node] = runner
+        nursery.start_soon(self._run_call, order.node, runner, self._journal.last_write())
+
+    async def _run_call(self, node: NodeId, runner: CallRunner, announced: Reply[WriteOutcome] | None) -> None:
+        try:
+            await runner.run(announced)
+        finally:
+            if self._calls.get(node) is runner:
+                del self._calls[node]
+
     def _stop(self, node: NodeId) -> None:
         """A pod that was stopped before it was let go starts stopped, and tells its end like any other."""
+        if node in self._calls:
+            self._calls[node].stop()
         runner = self._steps.get(node)
         if runner is None:
             return
@@ -323,29 +336,6 @@ class Saga:
                 return
             if isinstance(message, Instruction):
                 message.reply.fail(ConflictError(JUST_ENDED))
-
-
-_SIGNALS: dict[type[Command], Callable[[Command, datetime], Signal]] = {
-    Cancel: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.CANCEL),
-    Interrupt: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.INTERRUPT),
-    Pause: lambda command, at: PauseAsked(at=at, by=_who(command)),
-    Resume: lambda command, at: ResumeAsked(at=at, by=_who(command)),
-    ProvideInput: lambda command, at: _to_input(command, at),
-}
-
-
-def _who(command: Command) -> str:
-    assert isinstance(command, Cancel | Interrupt | Pause | Resume)
-    return command.by
-
-
-def _to_input(command: Command, at: datetime) -> Signal:
-    assert isinstance(command, ProvideInput)
-    return InputProvided(at=at, by=command.by, prompt_id=command.prompt_id, values=command.values)
-
-
-def _to_signal(command: Command, at: datetime) -> Signal:
-    return _SIGNALS[type(command)](command, at)
 
 
 async def run_saga(

@@ -10,7 +10,7 @@ differs between releases of Python.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -127,10 +127,15 @@ def reach_of(address: Address) -> Reach:
 
 
 class AddressJudge:
-    """A policy made ready to be asked. Without state."""
+    """A policy made ready to be asked. Without state.
 
-    def __init__(self, policy: AddressPolicy) -> None:
+    Args:
+        own_ports: as in the policy, and may still grow: a server learns its port after its engine has begun.
+    """
+
+    def __init__(self, policy: AddressPolicy, own_ports: Collection[int] = ()) -> None:
         self._policy = policy
+        self._own_ports = own_ports
         self._allowed = [ip_network(text) for text in policy.allowed_networks]
         self._denied = [ip_network(text) for text in policy.denied_networks]
 
@@ -155,7 +160,7 @@ class AddressJudge:
 
     def is_own_port(self, port: int) -> bool:
         """Whether this port of this machine is refused."""
-        return port in self._policy.own_ports
+        return port in self._policy.own_ports or port in self._own_ports
 
     def _is_allowed_host(self, host: str) -> bool:
         return bool(self._policy.allowed_hosts) and _is_listed(host, self._policy.allowed_hosts)

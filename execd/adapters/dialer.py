@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from ipaddress import ip_address
 
 import trio
@@ -53,8 +53,10 @@ class SystemResolver:
 class Dialer:
     """Connects, within a policy. Its only state are the two TLS contexts."""
 
-    def __init__(self, policy: AddressPolicy, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
-        self._judge = AddressJudge(policy)
+    def __init__(
+        self, policy: AddressPolicy, resolver: Resolver, tls: ssl.SSLContext | None, own_ports: Collection[int] = ()
+    ) -> None:
+        self._judge = AddressJudge(policy, own_ports)
         self._resolver = resolver
         self._verifying = tls
         self._trusting: ssl.SSLContext | None = None

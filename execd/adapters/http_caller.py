@@ -9,7 +9,7 @@ Owns: the pool. Never: an asynchronous clean-up, a cookie jar, a proxy.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import h11
@@ -108,6 +108,7 @@ async def open_http_caller(
     limits: PoolLimits | None = None,
     resolver: Resolver | None = None,
     tls: ssl.SSLContext | None = None,
+    own_ports: Collection[int] = (),
 ) -> AsyncIterator[PooledHttpCaller]:
     """Make a caller, and close its idle connections afterwards.
 
@@ -116,8 +117,9 @@ async def open_http_caller(
         limits: how many connections there may be; None means the defaults.
         resolver: how names are looked up; None means `getaddrinfo`.
         tls: which certificates are believed; None means those of the system.
+        own_ports: ports of this machine that are refused, besides those of the policy; looked at anew for each connection.
     """
-    pool = ConnectionPool(Dialer(policy, resolver or SystemResolver(), tls), limits or PoolLimits())
+    pool = ConnectionPool(Dialer(policy, resolver or SystemResolver(), tls, own_ports), limits or PoolLimits())
     try:
         yield PooledHttpCaller(pool)
     finally:

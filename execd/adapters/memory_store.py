@@ -12,8 +12,8 @@ from datetime import datetime
 import msgspec
 import trio
 
+from execd.adapters.memory_definitions import MemoryDefinitions, parse_cursor
 from execd.core.codec import StoredEvent
-from execd.core.errors import InvalidRequestError
 from execd.core.events import ExecutionId, WorkspaceId
 from execd.ports import (
     Append,
@@ -31,7 +31,7 @@ from execd.ports import (
 
 
 class MemoryStore:
-    """Implements `ports.Store` and `ports.TokenStore`."""
+    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`."""
 
     def __init__(self) -> None:
         self.records: dict[ExecutionId, ExecutionRecord] = {}
@@ -40,6 +40,7 @@ class MemoryStore:
         self.leases: dict[str, float] = {}
         """Until when each owner's lease runs, on trio's clock."""
         self._tokens: dict[str, Token] = {}
+        self.definitions = MemoryDefinitions()
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         await trio.lowlevel.checkpoint()
@@ -76,7 +77,7 @@ class MemoryStore:
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
         await trio.lowlevel.checkpoint()
         ordered = list(self.records)
-        end = len(ordered) if cursor is None else _parse_cursor(cursor)
+        end = len(ordered) if cursor is None else parse_cursor(cursor)
         numbered = list(enumerate(self.records.values()))[:end]
         matching = [(place, record) for place, record in reversed(numbered) if _matches(which, record)]
         page = matching[:limit]
@@ -174,12 +175,6 @@ class MemoryStore:
         return next(matching, None)
 
 
-def _parse_cursor(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidRequestError("cursor: not one this server gave; use `next_cursor` of the page before")
-    return int(cursor)
-
-
 def _matches(which: ExecutionFilter, record: ExecutionRecord) -> bool:
     return (
         record.workspace == which.workspace
@@ -187,6 +182,7 @@ def _matches(which: ExecutionFilter, record: ExecutionRecord) -> bool:
         and which.kind in {None, record.kind}
         and (which.name is None or which.name in record.name)
         and which.attempt_of in {None, record.attempt_of}
+        and which.definition in {None, record.definition}
     )
 
 

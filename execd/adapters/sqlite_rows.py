@@ -1,4 +1,4 @@
-"""Between records and rows of the SQLite store."""
+"""Between records and rows of the SQLite store, and its cursors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
+from execd.core.errors import InvalidRequestError
 from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
 from execd.ports import ExecutionRecord, Token
 
 EXECUTION_COLUMNS = (
     "id, kind, workspace, user, name, spec, status, priority, created_ms, started_ms, finished_ms, error, attempt_of, "
-    "owner, epoch, head_seq, idempotency_key, request_sha256"
+    "definition, definition_version, owner, epoch, head_seq, idempotency_key, request_sha256"
 )
 
 
@@ -46,6 +47,8 @@ def to_row(record: ExecutionRecord) -> tuple[Any, ...]:
         to_milliseconds(record.finished_at),
         encode_error(record.error),
         record.attempt_of,
+        record.definition,
+        record.definition_version,
         record.owner,
         record.epoch,
         record.head_seq,
@@ -72,6 +75,8 @@ def to_record(row: sqlite3.Row) -> ExecutionRecord:
         finished_at=from_milliseconds(row["finished_ms"]),
         error=None if row["error"] is None else msgspec.json.decode(row["error"], type=Failure),
         attempt_of=None if row["attempt_of"] is None else ExecutionId(row["attempt_of"]),
+        definition=row["definition"],
+        definition_version=row["definition_version"],
         owner=row["owner"],
         epoch=row["epoch"],
         head_seq=row["head_seq"],
@@ -96,3 +101,12 @@ def to_token(row: sqlite3.Row) -> Token:
         created_at=created_at,
         expires_at=from_milliseconds(row["expires_ms"]),
     )
+
+
+def parse_cursor(cursor: str | None) -> int | None:
+    """Read the key a page ended with; None for the first page. Raises InvalidRequestError."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidRequestError("cursor: not one this server gave; use `next_cursor` of the page before")
+    return int(cursor)

@@ -52,6 +52,32 @@ MIGRATIONS: tuple[str, ...] = (
         expires_ms INTEGER
     );
     """,
+    """
+    CREATE TABLE definitions (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        workspace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        UNIQUE (workspace, name)
+    );
+    CREATE TABLE definition_versions (
+        definition_key INTEGER NOT NULL REFERENCES definitions (key),
+        version INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        saved_by TEXT NOT NULL,
+        saved_ms INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (definition_key, version)
+    );
+    ALTER TABLE executions ADD COLUMN definition TEXT;
+    ALTER TABLE executions ADD COLUMN definition_version INTEGER;
+    CREATE INDEX executions_by_definition ON executions (definition, key) WHERE definition IS NOT NULL;
+    """,
 )
 
 

@@ -24,12 +24,13 @@ import msgspec
 import structlog
 import trio
 
-from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, to_milliseconds, to_record, to_token
+from execd.adapters.sqlite_definitions import SqliteDefinitions
+from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
 from execd.adapters.sqlite_schema import migrate
 from execd.adapters.sqlite_writes import apply_write
 from execd.adapters.threads import DedicatedThread
 from execd.core.codec import StoredEvent
-from execd.core.errors import InvalidRequestError, StoreLockedError, StoreUnavailableError
+from execd.core.errors import StoreLockedError, StoreUnavailableError
 from execd.core.events import ExecutionId, WorkspaceId
 from execd.ports import Append, ExecutionFilter, ExecutionPage, ExecutionRecord, Fenced, Token, Write, WriteOutcome
 
@@ -48,7 +49,7 @@ BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """Implements `ports.Store` and `ports.TokenStore`. Made by `open_sqlite_store`."""
+    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`. Made by `open_sqlite_store`."""
 
     def __init__(self, path: Path, *, is_power_safe: bool) -> None:
         self._path = path
@@ -64,6 +65,7 @@ class SqliteStore:
         self._leases: dict[str, float] = {}
         """Until when each owner's lease runs (monotonic). In memory only: whoever has this file's lock proves by that that
         every owner of an earlier process is gone."""
+        self.definitions = SqliteDefinitions(read=self._read, change=self._change)
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         return await self._writer_thread.run(lambda: self._commit(batch))
@@ -93,7 +95,7 @@ class SqliteStore:
         return await self._read(lambda db: _first_record(db.execute(query, (workspace, key))))
 
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
-        where, values = _where(which, before_key=_parse_cursor(cursor))
+        where, values = _where(which, before_key=parse_cursor(cursor))
         query = f"SELECT {EXECUTION_COLUMNS}, key FROM executions WHERE {where} ORDER BY key DESC LIMIT ?"
         rows = await self._read(lambda db: db.execute(query, (*values, limit + 1)).fetchall())
         items = tuple(to_record(row) for row in rows[:limit])
@@ -130,11 +132,8 @@ class SqliteStore:
         values = (token.id, token.sha256, token.workspace, token.role, token.user)
         times = (to_milliseconds(token.created_at), to_milliseconds(token.expires_at))
 
-        def insert() -> None:
-            with self._transaction(is_power_safe=True) as connection:
-                connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, *times))
-
-        await self._writer_thread.run(insert)
+        query = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)"
+        await self._change(lambda db: db.execute(query, (*values, *times)))
         self._forget_tokens()
 
     async def find_token(self, sha256: str) -> Token | None:
@@ -161,13 +160,9 @@ class SqliteStore:
         return [to_token(row) for row in await self._read(lambda db: db.execute(query, (workspace,)).fetchall())]
 
     async def delete_token(self, workspace: WorkspaceId, token_id: str) -> bool:
-        def delete() -> bool:
-            with self._transaction(is_power_safe=True) as connection:
-                query = "DELETE FROM tokens WHERE workspace = ? AND id = ?"
-                return connection.execute(query, (workspace, token_id)).rowcount > 0
-
+        query = "DELETE FROM tokens WHERE workspace = ? AND id = ?"
         try:
-            return await self._writer_thread.run(delete)
+            return await self._change(lambda db: db.execute(query, (workspace, token_id)).rowcount) > 0
         finally:
             self._forget_tokens()
 
@@ -223,6 +218,15 @@ class SqliteStore:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    async def _change(self, deed: Callable[[sqlite3.Connection], T]) -> T:
+        """Change something small that somebody waits for, in a transaction of its own that survives loss of power."""
+
+        def change() -> T:
+            with self._transaction(is_power_safe=True) as connection:
+                return deed(connection)
+
+        return await self._writer_thread.run(change)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         def read() -> T:
@@ -323,14 +327,6 @@ def _first_record(rows: sqlite3.Cursor) -> ExecutionRecord | None:
     return None if row is None else to_record(row)
 
 
-def _parse_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidRequestError("cursor: not one this server gave; use `next_cursor` of the page before")
-    return int(cursor)
-
-
 def _where(which: ExecutionFilter, *, before_key: int | None) -> tuple[str, list[object]]:
     terms: list[tuple[str, object]] = [
         ("workspace = ?", which.workspace),
@@ -338,6 +334,7 @@ def _where(which: ExecutionFilter, *, before_key: int | None) -> tuple[str, list
         ("kind = ?", which.kind),
         ("instr(name, ?) > 0", which.name),
         ("attempt_of = ?", which.attempt_of),
+        ("definition = ?", which.definition),
         ("key < ?", before_key),
     ]
     used = [(term, value) for term, value in terms if value is not None]

@@ -19,10 +19,13 @@ class _Entry:
 
 
 COMMANDS = {
-    "run": _Entry("run", "Run a script and show it live."),
+    "run": _Entry("run", "Run a script or a workflow and show it live."),
+    "validate": _Entry("validate", "Say everything that is wrong with a workflow, without running it."),
     "watch": _Entry("watch", "Show an execution from its start, or from any event, until its end."),
     "ls": _Entry("listing", "List executions, newest first."),
     "show": _Entry("listing", "Show one execution and how it ended."),
+    "answer": _Entry("answer", "Answer what a workflow asks."),
+    "retry": _Entry("retry", "Run again what ended, whole or from where it broke."),
     "cancel": _Entry("control", "Kill an execution now."),
     "interrupt": _Entry("control", "Let the step in flight finish and start nothing after it."),
     "serve": _Entry("serve", "Start the server."),

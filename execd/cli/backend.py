@@ -51,6 +51,12 @@ class Backend(Protocol):
 
     async def submit(self, request: RunRequest) -> ExecutionId: ...
 
+    async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
+        """Run what the body of `POST /api/v1/executions` says, of whatever kind."""
+
+    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+        """Run an execution that ended again: from `start`, from what `failed`, or from a node."""
+
     def journal(
         self, execution_id: ExecutionId, *, after_seq: int
     ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
@@ -59,6 +65,9 @@ class Backend(Protocol):
     async def cancel(self, execution_id: ExecutionId) -> None: ...
 
     async def interrupt(self, execution_id: ExecutionId) -> None: ...
+
+    async def answer(self, execution_id: ExecutionId, *, prompt_id: str, values: Mapping[str, str]) -> None:
+        """Answer what an `input` node asks."""
 
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None: ...
 

@@ -5,9 +5,10 @@ What it runs is stored like everything else, in the same data directory, so a se
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import trio
@@ -26,7 +27,16 @@ from execd.core.events import (
 )
 from execd.embed import EmbeddedEngine, open_engine
 from execd.http.access import Role, issue_token
-from execd.ports import Cancel, EvictedError, ExecutionFilter, ExecutionRecord, Interrupt, SendStdin, Token
+from execd.ports import (
+    Cancel,
+    EvictedError,
+    ExecutionFilter,
+    ExecutionRecord,
+    Interrupt,
+    ProvideInput,
+    SendStdin,
+    Token,
+)
 from execd.settings import Settings, load_runtimes
 from execd.telemetry import configure_logging
 
@@ -66,6 +76,13 @@ class EmbeddedBackend:
         )
         return ExecutionId(run.id)
 
+    async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
+        return (await self._engine.submit_request(body)).id
+
+    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+        run = await self._engine.open_run(execution_id)
+        return (await run.retry(begin)).id
+
     def journal(
         self, execution_id: ExecutionId, *, after_seq: int
     ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
@@ -98,6 +115,9 @@ class EmbeddedBackend:
 
     async def interrupt(self, execution_id: ExecutionId) -> None:
         await self._engine.port.command(execution_id, Interrupt(by=USER))
+
+    async def answer(self, execution_id: ExecutionId, *, prompt_id: str, values: Mapping[str, str]) -> None:
+        await self._engine.port.command(execution_id, ProvideInput(by=USER, prompt_id=prompt_id, values=values))
 
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
         await self._engine.port.command(execution_id, SendStdin(data=data, close=close))

@@ -63,7 +63,7 @@ _CODE_OF_GROUP = {
 def exit_code_of_result(result: ResultStored) -> int:
     """Give the code for how an execution ended. Zero only for success."""
     if result.status is Status.COMPLETED:
-        return result.exit_code or ExitCode.OK
+        return ExitCode.OK
     if result.status in _CODE_OF_STATUS:
         return _CODE_OF_STATUS[result.status]
     group = failure_group(result)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from execd.cli.backend import Backend
 from execd.cli.exit_codes import SIGNAL_BASE, ExitCode, exit_code_of_result
 from execd.cli.stdio import read_chunks
-from execd.cli.views import View, decode_known
+from execd.cli.views import View, choose_view, decode_known
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
 from execd.core.events import Event, ExecutionId, PodRunning, ResultStored
+
+if TYPE_CHECKING:
+    from execd.cli.asking import Questions
 
 CONFLICT = ConflictError.status
 STDIN_RETRY_S = 0.2
@@ -41,12 +46,14 @@ class Follower:
         *,
         on_interrupt: OnInterrupt,
         stdin_fd: int | None = None,
+        questions: Questions | None = None,
     ) -> None:
         self._backend = backend
         self._id = execution_id
         self._view = view
         self._on_interrupt = on_interrupt
         self._stdin_fd = stdin_fd
+        self._questions = questions
         self._runs = trio.Event()
         self._code: int | None = None
         self._has_left = False
@@ -65,6 +72,8 @@ class Follower:
                 nursery.start_soon(self._view.keep_clock)
                 if self._stdin_fd is not None:
                     nursery.start_soon(self._forward_stdin, self._stdin_fd)
+                if self._questions is not None:
+                    nursery.start_soon(self._questions.deal)
                 await self._show_journal(after_seq)
                 leave()
         if self._failure is not None:
@@ -82,6 +91,8 @@ class Follower:
                     event = decode_known(stored)
                     self._take_notice(event)
                     await self._view.show(stored, event)
+                    if self._questions is not None and event is not None:
+                        self._questions.take_notice(event)
         except ExecdError as error:
             self._failure = error
         except BrokenPipeError:
@@ -152,3 +163,37 @@ class Follower:
     async def _note(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             await self._view.note(text)
+
+
+async def follow_by_kind(
+    backend: Backend,
+    execution_id: ExecutionId,
+    *,
+    kind: str,
+    as_json: bool,
+    on_interrupt: OnInterrupt,
+    after_seq: int = 0,
+) -> int:
+    """Follow an execution as its kind is best shown, ask what it asks where somebody can answer, and give the exit code."""
+    if kind == "script":
+        view = choose_view(as_json=as_json, types_on_terminal=False)
+        return await Follower(backend, execution_id, view, on_interrupt=on_interrupt).follow(after_seq=after_seq)
+    follower = _workflow_follower(backend, execution_id, as_json=as_json, on_interrupt=on_interrupt)
+    return await follower.follow(after_seq=after_seq)
+
+
+def _workflow_follower(
+    backend: Backend, execution_id: ExecutionId, *, as_json: bool, on_interrupt: OnInterrupt
+) -> Follower:
+    from execd.cli.asking import NobodyThere, TerminalAsker
+    from execd.cli.workflow_view import choose_workflow_view
+
+    asks_here = not as_json and os.isatty(0) and os.isatty(2)
+    shown = choose_workflow_view(execution_id, asks_here=asks_here)
+    view: View = choose_view(as_json=True, types_on_terminal=False) if as_json else shown
+    questions: Questions | None = None
+    if asks_here:
+        questions = TerminalAsker(backend, execution_id, shown)
+    elif not backend.outlives_this_process:
+        questions = NobodyThere(backend, execution_id, view)
+    return Follower(backend, execution_id, view, on_interrupt=on_interrupt, questions=questions)

@@ -91,8 +91,12 @@ async def _show(execution_id: ExecutionId, options: dict[str, Any], backend: Bac
     result = await _find_result(backend, execution_id) if view.status.is_final else None
     if options["as_json"]:
         click.echo(encode_json({"execution": view, "result": result}))
-    else:
-        _print_details(view, result)
+        return ExitCode.OK
+    _print_details(view, result)
+    if view.kind != "script":
+        from execd.cli.showing import show_nodes
+
+        await show_nodes(view, result, backend)
     return ExitCode.OK
 
 

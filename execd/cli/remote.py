@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -27,8 +28,13 @@ class RemoteBackend:
         return (await self._client.runtimes()).runtimes
 
     async def submit(self, request: RunRequest) -> ExecutionId:
-        body = {"kind": "script", **msgspec.to_builtins(request)}
-        answer = await self._client.submit(body, idempotency_key=secrets.token_hex(16))
+        return await self.submit_body({"kind": "script", **msgspec.to_builtins(request)})
+
+    async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
+        return (await self._client.submit(body, idempotency_key=secrets.token_hex(16))).id
+
+    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+        answer = await self._client.retry(execution_id, begin=begin, idempotency_key=secrets.token_hex(16))
         return answer.id
 
     def journal(
@@ -41,6 +47,9 @@ class RemoteBackend:
 
     async def interrupt(self, execution_id: ExecutionId) -> None:
         await self._client.interrupt(execution_id)
+
+    async def answer(self, execution_id: ExecutionId, *, prompt_id: str, values: Mapping[str, str]) -> None:
+        await self._client.answer(execution_id, prompt_id=prompt_id, values=values)
 
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
         await self._client.send_stdin(execution_id, data, close=close)

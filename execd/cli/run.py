@@ -1,9 +1,9 @@
-"""`execd run`: a script from a file or from stdin, run and shown live."""
+"""`execd run`: a script or a workflow from a file or from stdin, run and shown live."""
 
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode, exit_code_help
+from execd.cli.reading import read_text
 from execd.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FIXED_STDIN_BYTES = 256 * 1024
 
 @click.command(epilog="\b\nExit codes:\n" + exit_code_help())
 @click.argument("file", metavar="FILE|-")
-@click.option("--lang", help="The language; else the file's extension or its #! line tells it.")
+@click.option("--lang", help="The language, or `workflow`; else the file's extension or its #! line tells it.")
 @click.option("--watch/--detach", default=True, help="Follow it (default), or print its id and leave it to the server.")
 @click.option("--arg", "args", multiple=True, help="An argument for the script; may be repeated.")
 @click.option("--env", "env", multiple=True, metavar="K=V", help="An environment variable for it; may be repeated.")
@@ -32,19 +33,58 @@ FIXED_STDIN_BYTES = 256 * 1024
 @click.option("--timeout", type=float, metavar="SECONDS", help="The same as --limit wall_s=SECONDS.")
 @click.option("--stdin", "stdin", metavar="FILE|-", help="What it reads; - follows this terminal or pipe, live.")
 @click.option("-i", "interactive", is_flag=True, help="The same as --stdin -.")
+@click.option("--input", "input_text", metavar="JSON|@FILE", help="What a workflow finds as `input`.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A workflow's variable; may be repeated.")
 @click.option("--name", help="What it is called in lists; else the file's name.")
 @click.option("--retries", type=click.IntRange(min=0), default=0, help="Run again so often if its sandbox is lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
 @target_options
 def run(**options: Any) -> None:
-    """Run a script and show what it writes, as it writes it.
+    """Run a script, or a workflow in YAML or JSON, and show what it does as it does it.
 
     It runs on the server of --url or EXECD_URL, else on the one running on this machine, else in this process. What is
-    piped in is its stdin. Ctrl-C cancels it, a second one leaves at once.
+    piped in is a script's stdin. What a workflow asks is asked here, or, without a terminal, answered by `execd answer`.
+    Ctrl-C cancels it, a second one leaves at once.
     """
-    script = _read_script(options["file"])
+    from execd.cli.workflow_files import is_request_file
+
+    if is_request_file(options["file"], options["lang"]):
+        _refuse(options, ("args", "env", "limits", "timeout", "stdin", "interactive", "retries"), "is for scripts")
+        text = read_text(options["file"])
+        run_with_backend(read_target(options), lambda backend: _run_workflow(options, text, backend))
+    _refuse(options, ("input_text", "variables"), "is for workflows")
+    script = read_text(options["file"])
     plan = _plan_stdin(options)
     run_with_backend(read_target(options), lambda backend: _run(backend, options, script, plan))
+
+
+async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) -> int:
+    from execd.cli.following import OnInterrupt, follow_by_kind
+    from execd.cli.workflow_files import read_request, with_values
+
+    _check_detach(options, backend)
+    body = read_request(text, file=options["file"])
+    body = with_values(body, input_text=options["input_text"], variables=options["variables"])
+    execution_id = await backend.submit_body({**body, "name": options["name"] or body["name"]})
+    if not options["watch"]:
+        click.echo(execution_id)
+        return ExitCode.OK
+    return await follow_by_kind(
+        backend, execution_id, kind=body["kind"], as_json=options["as_json"], on_interrupt=OnInterrupt.CANCEL
+    )
+
+
+def _check_detach(options: dict[str, Any], backend: Backend) -> None:
+    if not options["watch"] and not backend.outlives_this_process:
+        raise InvalidRequestError("--detach needs a server: start one with `execd serve`, or name one with --url")
+
+
+def _refuse(options: dict[str, Any], names: Iterable[str], why: str) -> None:
+    """Refuse options that would be ignored."""
+    for name in names:
+        if options[name]:
+            words = {"input_text": "input", "variables": "var", "args": "arg", "limits": "limit", "interactive": "i"}
+            raise click.UsageError(f"--{words.get(name, name)} {why}")
 
 
 class _Stdin:
@@ -59,8 +99,7 @@ async def _run(backend: Backend, options: dict[str, Any], script: str, stdin: _S
     from execd.cli.following import Follower, OnInterrupt
     from execd.cli.views import choose_view
 
-    if not options["watch"] and not backend.outlives_this_process:
-        raise InvalidRequestError("--detach needs a server: start one with `execd serve`, or name one with --url")
+    _check_detach(options, backend)
     request = await _make_request(backend, options, script, stdin)
     execution_id = await backend.submit(request)
     if not options["watch"]:
@@ -92,17 +131,6 @@ async def _make_request(backend: Backend, options: dict[str, Any], script: str, 
         stdin_open=stdin.fd is not None,
         retries=options["retries"],
     )
-
-
-def _read_script(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{file} is not UTF-8 text, so it is no script") from None
 
 
 def _plan_stdin(options: dict[str, Any]) -> _Stdin:

@@ -31,13 +31,19 @@ def watch(**options: Any) -> None:
 
 
 async def _watch(backend: Backend, options: dict[str, Any]) -> int:
-    from execd.cli.following import Follower, OnInterrupt
-    from execd.cli.views import choose_view
+    from execd.cli.following import OnInterrupt, follow_by_kind
 
-    view = choose_view(as_json=options["as_json"], types_on_terminal=False)
-    follower = Follower(backend, options["execution_id"], view, on_interrupt=OnInterrupt.LEAVE)
+    execution_id = options["execution_id"]
+    kind = (await backend.find(execution_id)).kind
     try:
-        return await follower.follow(after_seq=options["after"])
+        return await follow_by_kind(
+            backend,
+            execution_id,
+            kind=kind,
+            as_json=options["as_json"],
+            on_interrupt=OnInterrupt.LEAVE,
+            after_seq=options["after"],
+        )
     except ExecdError as error:
         raise _in_words_of_the_command(error) from error
 

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import msgspec
 
+from execd.core.calls import MAX_OUTPUT_BYTES
 from execd.core.draft import Draft
 from execd.core.errors import ExecdError
 from execd.core.event_types import TERMINAL_TYPES
@@ -34,11 +35,11 @@ from execd.core.events import (
 )
 from execd.core.expressions import render
 from execd.core.joining import CUT_SHORT
-from execd.core.nodes.kinds import Asks, Beginning, Done, Expands, Fails, Runs, Waits
+from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails, Runs, Waits
 from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
 from execd.core.result import make_result
-from execd.core.signals import LaunchNode, Proceed, SetTimer
+from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer
 from execd.core.state import State, milliseconds_between
 from execd.core.transitions import NodePhase, Phase
 from execd.core.views import scope_view
@@ -47,8 +48,6 @@ FACTS_PER_STEP = 500
 """A step that has told so many goes on in the next: one write stays small, and a cancel is heard in between."""
 MAX_RETRY_DELAY_S = 300.0
 """Waits grow no longer than this: longer ones look like a hang."""
-MAX_OUTPUT_BYTES = 1024 * 1024
-"""Of one node, as JSON; more belongs into a file."""
 
 
 def advance(draft: Draft) -> None:
@@ -78,8 +77,8 @@ def _go_on_once(draft: Draft) -> bool:
         start_node(draft, node, attempt=1)
     elif (cut := _next_to_cut(state)) is not None:
         _cut_short(draft, cut)
-    elif (scope := _scope_to_close(state)) is not None:
-        _skip_rest(draft, scope)
+    elif scopes := _scopes_to_close(state):
+        _skip_rest(draft, scopes)
     else:
         return False
     return True
@@ -112,22 +111,27 @@ def _cut_short(draft: Draft, node: NodeId) -> None:
     draft.tell(NodeFailed(duration_ms=duration_ms, error=error), node=node)
 
 
-def _scope_to_close(state: State) -> str | None:
-    """A run of a body that has failed, or around which all has, ends when nothing in it is active any more."""
+def _scopes_to_close(state: State) -> list[str]:
+    """A run of a body that has failed, or around which all has, ends when nothing in it is active any more. In an order
+    of their own: that of the map they are in differs from process to process."""
     if len(state.scopes) == 1:
-        return None
+        return []
     is_stopping = state.is_winding_down
-    for name, run in state.scopes.items():
-        if name != ROOT and not run.active and run.unfinished and (is_stopping or not state.may_start_in(name)):
-            return name
-    return None
+    return sorted(
+        name
+        for name, run in state.scopes.items()
+        if name != ROOT and not run.active and run.unfinished and (is_stopping or not state.may_start_in(name))
+    )
 
 
-def _skip_rest(draft: Draft, scope: str) -> None:
-    for local in draft.state.scopes[scope].plan.nodes:
-        node = node_in(scope, local)
-        if scope in draft.state.scopes and draft.state.run_of(node).phase is NodePhase.PENDING:
-            draft.tell(NodeSkipped(reason="not_run"), node=node)
+def _skip_rest(draft: Draft, scopes: list[str]) -> None:
+    for scope in scopes:
+        for local in draft.state.scopes[scope].plan.nodes:
+            node = node_in(scope, local)
+            if scope in draft.state.scopes and draft.state.run_of(node).phase is NodePhase.PENDING:
+                draft.tell(NodeSkipped(reason="not_run"), node=node)
+        if draft.told_count >= FACTS_PER_STEP:
+            return
 
 
 def _conclude(draft: Draft, node: NodeId) -> None:
@@ -176,6 +180,8 @@ def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -
             end_attempt(draft, node, Outcome(status=Status.FAILED, reason="exit", failure=failure))
         case Runs(script=script):
             draft.order(LaunchNode(node=node, attempt=attempt, script=script))
+        case Calls(call=call):
+            draft.order(LaunchCall(node=node, attempt=attempt, call=call))
         case Waits(until=until, is_moment=is_moment):
             draft.tell(NodeWaiting(reason="timer", until=until, is_moment=is_moment), node=node)
             set_timer(draft, node)
@@ -206,7 +212,7 @@ def end_attempt(draft: Draft, node: NodeId, outcome: Outcome, *, output: object 
     if outcome.failure is None:
         complete(draft, node, output, port=None)
     elif may_retry(draft.state, node, outcome):
-        retry_at = later(draft.at, _retry_delay_s(draft, node))
+        retry_at = later(draft.at, max(_retry_delay_s(draft, node), outcome.retry_after_s or 0.0))
         draft.tell(NodeRetrying(error=outcome.failure, retry_at=retry_at), node=node)
         set_timer(draft, node)
     else:
@@ -228,7 +234,8 @@ def may_retry(state: State, node: NodeId, outcome: Outcome) -> bool:
     """Three questions: is there a reason (the platform's fault, or a failure its author wants repeated), has it attempts
     left, and, if it was cut off in the middle, may it be repeated at all?"""
     policy = state.planned(node).node.retry
-    has_reason = outcome.retryable or (policy.on_failure and outcome.group in {"program", "limit"})
+    may_help = policy.on_failure and not outcome.is_final and outcome.group in {"program", "limit"}
+    has_reason = outcome.retryable or may_help
     if state.is_winding_down or not state.may_start_in(scope_of(node)) or not has_reason:
         return False
     return state.runs[node].attempt <= policy.retries and (policy.on_lost or not outcome.was_cut_off)
@@ -302,13 +309,21 @@ def _was_cut_off(state: State, local: NodeId) -> bool:
     return run.phase is NodePhase.SKIPPED and not was_passed_by
 
 
+def tell_beginning(draft: Draft, *, runner: str, started_from: str) -> None:
+    """Tell that it begins, and what is known already."""
+    draft.tell(ExecutionStarted(runner=runner, started_from=started_from))
+    for node, pin in draft.state.graph.pins.items():
+        draft.tell(NodeCompleted(duration_ms=0, output=pin.output, port=pin.port, pinned=True), node=node)
+
+
 def fail_whole(draft: Draft, code: str) -> None:
     """Fail the execution as a whole for a defect of execd: all that began fails, and if nothing has, the next node."""
     outcome = outcome_of_loss(code)
     assert outcome.failure is not None
     if draft.state.phase is Phase.QUEUED:
-        draft.tell(ExecutionStarted(runner="none", started_from="cold"))
-    if not draft.state.is_winding_down and not draft.state.root.active:
+        tell_beginning(draft, runner="none", started_from="cold")
+    state = draft.state
+    if not (state.is_winding_down or state.running or state.retrying or state.waiting):
         for node in list(draft.state.ready)[:1]:
             draft.tell_start(node, attempt=1)
     for node in sorted(draft.state.running):

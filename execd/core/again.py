@@ -8,7 +8,10 @@ import msgspec
 
 from execd.core.errors import ConflictError
 from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
+from execd.core.expressions import compile_value, references
+from execd.core.fields import Faults
 from execd.core.graph import Pin
+from execd.core.nodes import TYPES_BY_NAME
 from execd.core.specs import ScriptSpec
 from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
 
@@ -21,13 +24,18 @@ def nodes_of(spec: ExecutionSpec) -> tuple[NodeId, ...]:
     return tuple(node.id for node in spec.nodes) if isinstance(spec, WorkflowSpec) else (NodeId("main"),)
 
 
-def spec_from(spec: ExecutionSpec, begin: str, journal: Iterable[Event]) -> ExecutionSpec:
+def spec_from(
+    spec: ExecutionSpec, begin: str, journal: Iterable[Event], *, former: ExecutionSpec | None = None
+) -> ExecutionSpec:
     """Give the spec of a further execution.
 
     Args:
+        spec: what is to run.
         begin: `start`; `failed`: the nodes that did not succeed, and all that come after them; or a node: it, and all
             that come after it. What came before keeps what it gave.
         journal: at least every `node_completed` and `node_failed` of the execution that ended.
+        former: what ran, if it is not `spec`. A node that is new, or that does or reads something else than it did, runs
+            whatever `begin` says, and so does all that comes after it.
 
     Raises:
         ConflictError: `failed`, and nothing has failed or was cut short.
@@ -37,15 +45,43 @@ def spec_from(spec: ExecutionSpec, begin: str, journal: Iterable[Event]) -> Exec
     if begin == START:
         return msgspec.structs.replace(spec, pins={})
     given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
+    changed = set() if former is None else _changed(spec, former)
+    given = {name: pin for name, pin in given.items() if name not in changed}
     broken = {event.node for event in journal if isinstance(event.data, NodeFailed)}
     own = [node.id for node in spec.nodes]
-    begins = [name for name in own if name not in given] if begin == FAILED else [NodeId(begin)]
+    missing = [name for name in own if name not in given]
+    begins = missing if begin == FAILED else [NodeId(begin), *changed]
     if begin == FAILED and not broken and len(given.keys() & set(own)) == len(own):
         raise ConflictError("every node completed; run it again from `start` or from a node")
     again = _with_what_follows(spec.nodes, begins)
     return msgspec.structs.replace(
         spec, pins={name: given[name] for name in own if name in given and name not in again}
     )
+
+
+def _changed(spec: WorkflowSpec, former: ExecutionSpec) -> set[NodeId]:
+    """Name the nodes that need not give what they gave: new ones, and those with other fields, needs or values to read."""
+    if not isinstance(former, WorkflowSpec):
+        return {node.id for node in spec.nodes}
+    names = {name for name in ("input", "vars") if getattr(spec, name) != getattr(former, name)}
+    before = {node.id: node for node in former.nodes}
+    return {
+        node.id
+        for node in spec.nodes
+        if node.id not in before or _doing(node) != _doing(before[node.id]) or (names and names & _read_by(node))
+    }
+
+
+def _doing(node: StoredNode) -> tuple[object, ...]:
+    return node.type, node.config, node.needs, node.nodes
+
+
+def _read_by(node: StoredNode) -> set[str]:
+    """Give what a node's expressions begin with, and those of its body."""
+    node_type = TYPES_BY_NAME[node.type]
+    spec = msgspec.convert(node.config, node_type.spec_type)
+    compiled = compile_value(node_type.templated(spec), path=node.id, faults=Faults())
+    return {reference.root for reference in references(compiled)}.union(*map(_read_by, node.nodes))
 
 
 def _pin(data: NodeCompleted) -> Pin:

@@ -24,8 +24,12 @@ MAX_RETRY_AFTER_S = 300.0
 """What another server may make a node wait: longer waits look like a hang."""
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Doing it twice is doing it once. Source: RFC 9110, section 9.2.2."""
-_CREDENTIALS = re.compile(r"authorization|cookie|token|secret|password|api-?key|^x-auth", re.IGNORECASE)
-"""Headers whose value is somebody's key, as APIs call them."""
+_CREDENTIALS = re.compile(
+    r"(proxy-)?authorization|.*api-?key|x-auth-token|x-access-token|private-token|.*secret.*|.*password.*",
+    re.IGNORECASE,
+)
+"""Headers whose value is somebody's key. Not cookies and other tokens: what a server sends back of these is often needed."""
+_HOST = re.compile(r"(\[[^]]*\]|[^:\[]*)(:\d*)?")
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,8 +76,8 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
         """Give every text in it that must not be seen in what comes of it."""
         found = list(self.auth.secrets) if self.auth is not None else []
         for name, value in self.headers:
-            if _CREDENTIALS.search(name):
-                found += [value, value.partition(" ")[2]]
+            if _CREDENTIALS.fullmatch(name):
+                found += [value, value.partition(" ")[2]]  # the second, without its scheme
         return (*found, *_userinfo(self.url))
 
 
@@ -207,6 +211,8 @@ def bare_url(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     host = authority.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    if not _HOST.fullmatch(host):
+        return f"{scheme}{mark}…"  # what is left of a password with a slash in it is no host
     return f"{scheme}{mark}{host}{slash}{path.partition('?')[0].partition('#')[0]}"
 
 

@@ -17,6 +17,7 @@ import msgspec
 ExecutionId = NewType("ExecutionId", str)
 NodeId = NewType("NodeId", str)
 WorkspaceId = NewType("WorkspaceId", str)
+DefinitionId = NewType("DefinitionId", str)
 
 
 class Status(enum.StrEnum):
@@ -78,6 +79,10 @@ class ExecutionRequested(EventData, frozen=True):
     workspace: str
     attempt_of: str | None = None
     """The execution this one retries."""
+    definition: str | None = None
+    """The saved definition it was made of."""
+    version: int | None = None
+    """Of that definition."""
 
 
 class ExecutionQueued(EventData, frozen=True):

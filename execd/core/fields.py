@@ -73,6 +73,22 @@ def text_fault(value: str, *, max_chars: int) -> str | None:
     return None
 
 
+def is_nested_deeper(value: object, depth: int) -> bool:
+    """Whether lists and objects stand in one another more than so deep. Does not recurse."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [inner for found in level for inner in _inside(found)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> Collection[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
 class Range(Generic[T]):
     """What a number may be, both ends included."""
 

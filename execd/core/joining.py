@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CUT_SHORT = "cut_short"
 """The code of a node's failure when it had begun and the execution ended around it: it is not the reason for anything."""
+DEFECT = "internal_error"
+"""The code of a failure that is execd's own: it fails the execution as a whole, whatever the node says of failures."""
 
 _SETS: dict[NodePhase, str] = {
     NodePhase.RUNNING: "running",
@@ -77,6 +79,9 @@ def settle(state: State, node: NodeId, run: NodeRun, data: EventData) -> State:
         around = msgspec.structs.replace(around, is_cut=True)
     finished = state.finished + (scope == ROOT)
     state = msgspec.structs.replace(state, scopes=state.scopes.set(scope, around), finished=finished)
+    if isinstance(data, NodeFailed) and data.error.code == DEFECT and state.root.failure is None:
+        root = msgspec.structs.replace(state.root, failure=(Status.FAILED, data.error))
+        state = msgspec.structs.replace(state, scopes=state.scopes.set(ROOT, root))
     return _close_scope(state, scope) if around.unfinished == 0 and scope != ROOT else state
 
 
@@ -86,7 +91,7 @@ def _taken_ports(run: NodeRun, data: EventData, on_error: OnError) -> tuple[str,
         return (OUT,) if data.port is None else (OUT, data.port)
     if run.phase is NodePhase.SKIPPED:
         return ()
-    if isinstance(data, NodeFailed) and data.error.code == CUT_SHORT:
+    if isinstance(data, NodeFailed) and data.error.code in {CUT_SHORT, DEFECT}:
         return None
     if on_error is OnError.CONTINUE:
         return (OUT,)

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from execd.core.advancing import advance, end_attempt, fail_whole, set_timer, start_node
+from execd.core.advancing import advance, end_attempt, fail_whole, set_timer, start_node, tell_beginning
 from execd.core.answers import check_answers
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError
 from execd.core.events import (
     ExecutionPaused,
     ExecutionResumed,
-    ExecutionStarted,
     Failure,
     InputReceived,
     NodeCompleted,
     NodeFailed,
     NodeId,
+    NodeOutput,
     OutputTruncated,
     PodCreated,
     PodRunning,
@@ -36,6 +36,8 @@ from execd.core.outcome import outcome_of_loss
 from execd.core.runs import NodeRun
 from execd.core.signals import (
     Begin,
+    CallReturned,
+    DeltaArrived,
     GoOn,
     InputProvided,
     Lost,
@@ -77,9 +79,7 @@ def step(state: State, signal: Signal) -> tuple[State, list[Order]]:
 def _begin(draft: Draft, signal: Begin) -> None:
     if draft.state.phase is not Phase.QUEUED:
         return
-    draft.tell(ExecutionStarted(runner=signal.runner, started_from=signal.started_from))
-    for node, pin in draft.state.graph.pins.items():
-        draft.tell(NodeCompleted(duration_ms=0, output=pin.output, port=pin.port, pinned=True), node=node)
+    tell_beginning(draft, runner=signal.runner, started_from=signal.started_from)
     advance(draft)
 
 
@@ -127,6 +127,17 @@ def _node_exited(draft: Draft, signal: NodeExited) -> None:
         advance(draft)
 
 
+def _delta_arrived(draft: Draft, signal: DeltaArrived) -> None:
+    if _current(draft.state, signal.node, signal.attempt) is not None:
+        draft.tell(NodeOutput(delta=signal.delta), node=signal.node)
+
+
+def _call_returned(draft: Draft, signal: CallReturned) -> None:
+    if _current(draft.state, signal.node, signal.attempt) is not None:
+        end_attempt(draft, signal.node, signal.result.outcome, output=signal.result.output)
+        advance(draft)
+
+
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
     """Three timers: the next attempt, which a pause holds back until the resume sets it anew; the end of a wait; and the
     end of a person's time to answer."""
@@ -148,7 +159,7 @@ def _end_waiting(draft: Draft, node: NodeId) -> None:
     if run.asking is None:
         draft.tell(NodeCompleted(duration_ms=duration_ms), node=node)
     else:
-        failure = Failure(code="input_expired", message="Nobody answered in time.")
+        failure = Failure(code="input_expired", message="Nobody answered in time.", details={"group": "program"})
         draft.tell(NodeFailed(duration_ms=duration_ms, error=failure), node=node)
 
 
@@ -234,6 +245,8 @@ _HANDLERS: dict[type[Signal], Callable[[Draft, Any], None]] = {
     OutputArrived: _output_arrived,
     OutputDropped: _output_dropped,
     NodeExited: _node_exited,
+    DeltaArrived: _delta_arrived,
+    CallReturned: _call_returned,
     GoOn: _go_on,
     TimerDue: _timer_due,
     InputProvided: _input_provided,

@@ -95,7 +95,7 @@ class Outcome(msgspec.Struct, frozen=True):
     @property
     def was_cut_off(self) -> bool:
         """Whether it may have done something and nobody knows how far it came."""
-        return self.reason in {"platform:worker_lost", "platform:sandbox_lost", "http:cut_off", "llm:cut_off"}
+        return self.reason in {"platform:worker_lost", "platform:sandbox_lost", "http:cut_off"}
 
     @property
     def group(self) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from execd.core.calls import Call, CallEnd
 from execd.core.events import Fact, NodeId, Output, StopMode, Stream
 from execd.core.outcome import Outcome
 from execd.core.specs import ScriptSpec
@@ -67,6 +68,22 @@ class NodeExited(Signal, frozen=True):
     node: NodeId
     attempt: int
     outcome: Outcome
+
+
+class DeltaArrived(Signal, frozen=True):
+    """A part of what a call gives came."""
+
+    node: NodeId
+    attempt: int
+    delta: str
+
+
+class CallReturned(Signal, frozen=True):
+    """The attempt is over, and nothing of it is left."""
+
+    node: NodeId
+    attempt: int
+    result: CallEnd
 
 
 class TimerDue(Signal, frozen=True):
@@ -126,6 +143,14 @@ class LaunchNode(Order, frozen=True):
     script: ScriptSpec
 
 
+class LaunchCall(Order, frozen=True):
+    """Make the call, and answer with `CallReturned`. Waits until everything recorded before is stored."""
+
+    node: NodeId
+    attempt: int
+    call: Call
+
+
 class Proceed(Order, frozen=True):
     """Answer with `GoOn`, after whatever else waits to be heard."""
 
@@ -138,7 +163,7 @@ class StartPod(Order, frozen=True):
 
 
 class StopNode(Order, frozen=True):
-    """Kill the node's program, with its grace; `NodeExited` follows."""
+    """Kill the node's program, with its grace, or break off its call; `NodeExited` or `CallReturned` follows."""
 
     node: NodeId
     attempt: int

@@ -18,6 +18,7 @@ from execd.http.answers import empty_response
 from execd.http.boundary import Boundary
 from execd.http.config import HttpConfig
 from execd.http.credentials import authority_of, check_request_host
+from execd.http.definitions import DefinitionRoutes
 from execd.http.executions import ExecutionRoutes
 from execd.http.front import Front, OpenStreams
 from execd.http.health import HealthRoutes
@@ -32,6 +33,18 @@ from execd.ports import Engine
 from execd.telemetry import Counters
 
 log = structlog.get_logger()
+
+
+ROUTES = (
+    ExecutionRoutes,
+    DefinitionRoutes,
+    OutputRoutes,
+    StreamRoutes,
+    SocketRoutes,
+    TokenRoutes,
+    HealthRoutes,
+    PageRoutes,
+)
 
 
 class ExecdApp(QuartTrio):
@@ -70,7 +83,7 @@ def make_app(
     app = ExecdApp("execd.http", static_folder=None)
     app.front = front
     _configure(app, config)
-    for routes in (ExecutionRoutes, OutputRoutes, StreamRoutes, SocketRoutes, TokenRoutes, HealthRoutes, PageRoutes):
+    for routes in ROUTES:
         routes(front).register(app)
     app.asgi_app = Boundary(app.asgi_app, front)  # type: ignore[method-assign] # quart's documented way to wrap an app
     return app
@@ -107,8 +120,8 @@ def _checker(front: Front) -> Callable[[], Awaitable[Response | None]]:
 
 
 PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
 
@@ -124,7 +137,7 @@ def _finisher(front: Front) -> Callable[[Response], Awaitable[Response]]:
         if origin is not None and is_trusted_origin(origin, authority_of(request), front.config):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After, Idempotent-Replayed"
+            response.headers["Access-Control-Expose-Headers"] = "ETag, Location, Retry-After, Idempotent-Replayed"
             response.headers.add("Vary", "Origin")
         return response
 

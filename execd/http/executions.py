@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 from quart import Quart, Response, request
 
-from execd.core.again import nodes_of, spec_from
+from execd.core.again import START, nodes_of, spec_from
 from execd.core.codec import StoredEvent, decode_event
+from execd.core.definitions import RunRequest, digest_of_run, parse_run
 from execd.core.errors import NotFoundError
 from execd.core.event_types import RESULT_STORED, TYPE_NAMES
 from execd.core.events import (
+    DefinitionId,
     Event,
     ExecutionId,
     NodeCompleted,
     NodeFailed,
 )
 from execd.core.requests import ExecutionRequest, digest_of
-from execd.core.workflows import decode_spec
+from execd.core.workflows import ExecutionSpec, decode_spec
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
 from execd.http.credentials import require
+from execd.http.documents import read_document
 from execd.http.front import Front
 from execd.http.problems import NotFinishedError
 from execd.http.queries import parse_events_query, parse_list_query
+from execd.http.saved_runs import digest_of_retry, read_latest, read_saved
 from execd.http.schemas import (
     API,
     ExecutionListView,
     SubmittedView,
+    asks_for_definition,
+    check_begin,
     detail_of,
     events_view,
     links_of,
@@ -80,6 +87,17 @@ async def find_visible(front: Front, identity: Identity, execution_id: str) -> E
     return record
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where an execution comes from, besides who asked."""
+
+    key: str | None
+    request_sha256: str | None
+    attempt_of: ExecutionId | None = None
+    definition: DefinitionId | None = None
+    definition_version: int | None = None
+
+
 class ExecutionRoutes:
     """Routes under `/api/v1/executions`."""
 
@@ -105,9 +123,12 @@ class ExecutionRoutes:
     async def submit(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
         key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-        body = await read_json(request, self._front.config)
-        asked = parse_submission(body, runtimes=self._front.runtimes, config=self._front.config)
-        return await self._submit(asked, identity, key=key)
+        body = await read_document(request, self._front.config)
+        if asks_for_definition(body):
+            return await self._run_saved(parse_run(body), identity, key=key)
+        asked = parse_submission(body, self._front.script_tools)
+        digest = None if key is None else digest_of(asked)
+        return await self._submit(asked, identity, _Origin(key=key, request_sha256=digest))
 
     async def list_executions(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
@@ -165,14 +186,67 @@ class ExecutionRoutes:
         identity = await require(self._front, request, Role.RUNNER)
         key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
         record = await find_visible(self._front, identity, execution_id)
-        spec = decode_spec(record.spec, kind=record.kind)
-        begin = parse_retry(await read_optional_json(request, self._front.config), nodes=nodes_of(spec))
+        asked = parse_retry(await read_optional_json(request, self._front.config))
         if not record.status.is_final:
             raise NotFinishedError(f"the execution is {record.status}; only one that has ended can be retried")
-        journal = await self._read_journal(record) if begin != "start" else ()
-        again = spec_from(spec, begin, journal)
-        asked = ExecutionRequest(name=record.name, spec=again, priority=record.priority)
-        return await self._submit(asked, identity, key=key, attempt_of=record.id, begin=begin)
+        if asked.is_latest:
+            return await self._retry_latest(record, asked.begin, identity, key=key)
+        spec = decode_spec(record.spec, kind=record.kind)
+        again = await self._begin_again(record, spec, asked.begin)
+        origin = _Origin(
+            key=key,
+            request_sha256=None if key is None else digest_of(again, salt=f"{record.id}/{asked.begin}"),
+            attempt_of=record.id,
+            definition=record.definition,
+            definition_version=record.definition_version,
+        )
+        return await self._submit(again, identity, origin)
+
+    async def _retry_latest(
+        self, record: ExecutionRecord, begin: str, identity: Identity, *, key: str | None
+    ) -> Response:
+        """Run it again with the newest version of its definition. A repeated request is the one it was, whatever has been
+        saved or deleted since."""
+        digest = None if key is None else digest_of_retry(record.id, begin)
+        repeated = await self._find_repeated(identity, key, digest)
+        if repeated is not None:
+            return _submitted(repeated)
+        newest, spec = await read_latest(self._front, identity, record)
+        again = await self._begin_again(record, spec, begin, former=decode_spec(record.spec, kind=record.kind))
+        origin = _Origin(
+            key=key,
+            request_sha256=digest,
+            attempt_of=record.id,
+            definition=newest.id,
+            definition_version=newest.version,
+        )
+        return await self._submit(again, identity, origin)
+
+    async def _begin_again(
+        self, record: ExecutionRecord, spec: ExecutionSpec, begin: str, *, former: ExecutionSpec | None = None
+    ) -> ExecutionRequest:
+        check_begin(begin, nodes_of(spec))
+        journal = await self._read_journal(record) if begin != START else ()
+        again = spec_from(spec, begin, journal, former=former)
+        return ExecutionRequest(name=record.name, spec=again, priority=record.priority)
+
+    async def _run_saved(self, asked: RunRequest, identity: Identity, *, key: str | None) -> Response:
+        digest = None if key is None else digest_of_run(asked)
+        repeated = await self._find_repeated(identity, key, digest)
+        if repeated is not None:
+            return _submitted(repeated)
+        found, run = await read_saved(self._front, identity, asked)
+        origin = _Origin(key=key, request_sha256=digest, definition=found.id, definition_version=found.version)
+        return await self._submit(run, identity, origin)
+
+    async def _find_repeated(self, identity: Identity, key: str | None, digest: str | None) -> Accepted | None:
+        """Answer a repeated request by what it made, before looking for what may be gone; the engine refuses other ones."""
+        if key is None:
+            return None
+        earlier = await self._front.engine.store.find_by_idempotency_key(identity.workspace, key)
+        if earlier is None or earlier.request_sha256 != digest:
+            return None
+        return Accepted(id=earlier.id, status=earlier.status, is_repeat=True)
 
     async def _read_journal(self, record: ExecutionRecord) -> Sequence[Event]:
         """Read what the nodes of an ended execution told; their output streams are left out."""
@@ -185,16 +259,7 @@ class ExecutionRoutes:
             after = page[-1].seq
         return events
 
-    async def _submit(
-        self,
-        asked: ExecutionRequest,
-        identity: Identity,
-        *,
-        key: str | None,
-        attempt_of: ExecutionId | None = None,
-        begin: str = "",
-    ) -> Response:
-        salt = "" if attempt_of is None else f"{attempt_of}/{begin}"
+    async def _submit(self, asked: ExecutionRequest, identity: Identity, origin: _Origin) -> Response:
         accepted = await self._front.engine.submit(
             Submission(
                 workspace=identity.workspace,
@@ -202,9 +267,11 @@ class ExecutionRoutes:
                 name=asked.name,
                 spec=asked.spec,
                 priority=asked.priority,
-                idempotency_key=key,
-                request_sha256=None if key is None else digest_of(asked, salt=salt),
-                attempt_of=attempt_of,
+                idempotency_key=origin.key,
+                request_sha256=origin.request_sha256,
+                attempt_of=origin.attempt_of,
+                definition=origin.definition,
+                definition_version=origin.definition_version,
             )
         )
         return _submitted(accepted)

@@ -10,6 +10,7 @@ from datetime import datetime
 import trio
 
 from execd.core.runtimes import Runtimes
+from execd.core.script_fields import ScriptTools
 from execd.http.access import Access
 from execd.http.config import HttpConfig
 from execd.ports import Engine
@@ -66,3 +67,8 @@ class Front:
     """The wall clock, aware and in UTC."""
     uniform: Callable[[float, float], float]
     """Where jitter comes from, like `random.uniform`."""
+
+    @property
+    def script_tools(self) -> ScriptTools:
+        """What requests are read against."""
+        return ScriptTools(runtimes=self.runtimes, defaults=self.config.defaults, caps=self.config.caps)

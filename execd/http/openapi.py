@@ -19,9 +19,9 @@ REASONS = {
     401: "No valid credential.",
     403: "The role, or the page's origin, does not allow this.",
     404: "There is no such thing in this workspace.",
-    409: "Its state does not allow this, or the Idempotency-Key was used for another request.",
+    409: "Its state does not allow this, or the Idempotency-Key or the name was used for something else.",
     413: "The body is over the limit.",
-    415: "The body is not JSON by its Content-Type.",
+    415: "The body is, by its Content-Type, nothing that is taken here.",
     416: "The range lies outside of what there is.",
     421: "This server does not answer for this Host.",
     429: "The workspace watches as many streams as it may; see Retry-After.",
@@ -56,6 +56,7 @@ ABOUT = (
 TAGS = {
     "executions": "Run something and look at it.",
     "commands": "Steer what runs.",
+    "definitions": "Save what is run again, with every version.",
     "streams": "Follow it live.",
     "access": "Who may.",
     "operation": "Run the server.",
@@ -89,7 +90,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     needed = f"Needs the role {operation.role}." if operation.role is not None else "Needs no credential."
     found["description"] = f"{operation.details} {needed}".strip()
     if operation.body is not None:
-        content = {"application/json": {"schema": ref(operation.body)}}
+        media_types = ("application/json", "application/yaml") if operation.takes_yaml else ("application/json",)
+        content = {media_type: {"schema": ref(operation.body)} for media_type in media_types}
         found["requestBody"] = {"required": operation.is_body_required, "content": content}
     if operation.is_socket:
         found["x-websocket"] = {

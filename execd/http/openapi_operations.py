@@ -35,6 +35,8 @@ class Operation:
     body: str | None = None
     """The schema of its JSON body."""
     is_body_required: bool = True
+    takes_yaml: bool = False
+    """Whether the body may be YAML too."""
     answer: str | None = None
     """The schema of its answer; None where it is none of JSON."""
     status: int = 200
@@ -88,11 +90,73 @@ def _command(name: str, about: str) -> Operation:
     )
 
 
+SAVED = f"{API}/definitions/{{definition_id}}"
+PAGE = (
+    Parameter(name="cursor", about="`next_cursor` of the page before."),
+    Parameter(name="limit", type="integer", about="1 to 200, 50 by default."),
+)
+VERSION = Parameter(name="version", type="integer", about="The newest by default.")
+YAML_DETAILS = (
+    "YAML is read by the 1.2 core schema: `yes`, `no` and `on` are texts, `1:30` and dates too; aliases, tags, keys given "
+    "twice and more than 1 MiB are refused."
+)
+
+DEFINITION_OPERATIONS = (
+    Operation(
+        method="post", path=f"{API}/definitions", id="save_definition", about="Save a script or workflow.",
+        tag="definitions", role="runner", body="DefinitionBody", takes_yaml=True, answer="DefinitionDetail", status=201,
+        problems=(409, 413, 415),
+        details="What would be refused when it is run cannot be saved. Its `priority` is not kept: that is of a run. "
+        "409 `name_taken`: a name is used once in a workspace. " + YAML_DETAILS,
+    ),
+    Operation(
+        method="get", path=f"{API}/definitions", id="list_definitions", about="List definitions, those made last first.",
+        tag="definitions", answer="DefinitionListView",
+        parameters=(
+            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "flow", "external")),
+            Parameter(name="name", about="A part of the name."),
+            *PAGE,
+        ),
+    ),
+    Operation(
+        method="post", path=f"{API}/definitions/validate", id="validate_definition", about="Check without saving.",
+        tag="definitions", body="DefinitionBody", takes_yaml=True, answer="ValidityView", problems=(413, 415),
+        details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked.",
+    ),
+    Operation(
+        method="get", path=SAVED, id="show_definition", about="Look one up, by id or name.", tag="definitions",
+        answer="DefinitionDetail", parameters=(VERSION,), problems=(404,),
+        details="`ETag` is the version. A viewer is not shown values of `env`.",
+    ),
+    Operation(
+        method="put", path=SAVED, id="change_definition", about="Save a new version.", tag="definitions", role="runner",
+        body="DefinitionChange", takes_yaml=True, answer="DefinitionDetail", problems=(404, 409, 413, 415),
+        parameters=(Parameter(name="If-Match", where="header", about='The version that is changed, like `"3"`.'),),
+        details="A name that is left out stays. 409 `version_conflict`: somebody saved one meanwhile, and the problem's "
+        "`newest` is what they saved. Executions go on as they were submitted. " + YAML_DETAILS,
+    ),
+    Operation(
+        method="delete", path=SAVED, id="delete_definition", about="Delete one with all its versions.",
+        tag="definitions", role="runner", status=204, problems=(404,), details="Executions made of it stay, and go on.",
+    ),
+    Operation(
+        method="get", path=f"{SAVED}/versions", id="list_versions", about="List its versions, newest first.",
+        tag="definitions", answer="DefinitionListView", parameters=PAGE, problems=(404,),
+    ),
+    Operation(
+        method="get", path=f"{SAVED}/export", id="export_definition", about="Give it as a file, to keep or to post again.",
+        tag="definitions", media_type="application/yaml", problems=(404, 409),
+        parameters=(VERSION, Parameter(name="format", about="yaml by default.", choices=("yaml", "json"))),
+        details="A viewer is not given values of `env`. 409: it is nested too deeply for YAML.",
+    ),
+)  # fmt: skip
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="post", path=f"{API}/executions", id="submit", about="Run something.", tag="executions", role="runner",
-        body="ExecutionBody", answer="SubmittedView", status=202, parameters=(KEY,), problems=(409, 413, 415),
-        details="202 means that it is stored: it will end in a final status, whatever crashes.",
+        body="ExecutionBody", takes_yaml=True, answer="SubmittedView", status=202, parameters=(KEY,), problems=(404, 409, 413, 415),
+        details="202 means that it is stored: it will end in a final status, whatever crashes. A saved definition is run "
+        "as the version it has at this moment; 409 `definition_not_runnable`: that was good once and is not any more.",
     ),
     Operation(
         method="get", path=f"{API}/executions", id="list_executions", about="List executions, newest first.",
@@ -102,6 +166,7 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter(name="kind", about="Only these.", choices=("script", "workflow", "flow", "external")),
             Parameter(name="name", about="A part of the name."),
             Parameter(name="attempt_of", about="Retries of this execution."),
+            Parameter(name="definition", about="Made of the definition of this id, which may be gone."),
             Parameter(name="cursor", about="`next_cursor` of the page before."),
             Parameter(name="limit", type="integer", about="1 to 200, 50 by default."),
         ),
@@ -151,8 +216,11 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="post", path=f"{ONE}/retry", id="retry", about="Run it again, as a new execution.", tag="commands",
         role="runner", body="RetryBody", is_body_required=False, answer="SubmittedView", status=202, parameters=(KEY,),
-        problems=(404, 409, 413), details="Only what has ended; the new execution's `attempt_of` names it.",
+        problems=(404, 409, 413),
+        details="Only what has ended; the new execution's `attempt_of` names it. With `definition: latest` it gets again "
+        "the input it was given; nodes whose fields, needs or input changed run again, and all that comes after them.",
     ),
+    *DEFINITION_OPERATIONS,
     Operation(
         method="get", path=f"{ONE}/stream", id="stream", about="Follow one execution live, from any point.",
         tag="streams", media_type="text/event-stream", parameters=CURSORS, problems=(404, 429), details=SSE_DETAILS,

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from execd.core.definitions import MAX_VERSION
 from execd.core.errors import FieldFault
 from execd.core.event_types import EVENT_TYPES
 from execd.core.parsing import MAX_RETRIES
+from execd.core.requests import KINDS
 from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits
+from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
 from execd.http.openapi_workflows import REF, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
@@ -65,7 +68,28 @@ class RetryBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename
     begin: (
         Annotated[str, Meta(description="`start`, `failed` or a node; what comes before it keeps what it gave.")] | None
     ) = None
-    definition: Literal["same"] | None = None
+    definition: (
+        Annotated[
+            Literal["same", "latest"],
+            Meta(
+                description="`latest`: as the newest version of its definition has it. A node that changed runs again."
+            ),
+        ]
+        | None
+    ) = None
+
+
+class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A saved definition to run."""
+
+    definition: Annotated[str, Meta(description="Its id or name.")]
+    version: Annotated[int, Meta(ge=1, le=MAX_VERSION, description="The newest if left out.")] | None = None
+    input: Annotated[
+        Any,
+        Meta(description="Replaces a workflow's `input`; a script whose stdin is not saved reads it as JSON there."),
+    ] = None
+    name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=2)] | None = None
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -152,17 +176,32 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
 OTHERS = (SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
-BODIES = (ScriptBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
+SAVED = (DefinitionDetail, DefinitionListView, ValidityView)
+BODIES = (ScriptBody, RunBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
+
+
+CHANGED_VERSION = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "The version that is changed, where no If-Match says it.",
+}
 
 
 def make_components() -> dict[str, Any]:
     """Give every schema, by name."""
-    records = (*BODIES, *ANSWERS, *OTHERS, *EVENT_TYPES.values())
+    records = (*BODIES, *ANSWERS, *SAVED, *OTHERS, *EVENT_TYPES.values())
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
     components |= workflow_schemas(components["ScriptBody"])
-    components["ExecutionBody"] = _any_of_kind({"script": "ScriptBody", "workflow": "WorkflowBody"})
+    components["SpecBody"] = _any_of_kind("Body")
+    components["ExecutionBody"] = {"description": "What to run.", "anyOf": [ref("SpecBody"), ref("RunBody")]}
+    for kind in KINDS:
+        body = components[f"{kind.title()}Body"]
+        components[f"{kind.title()}Definition"] = body | {"required": [*body["required"], "name"]}
+        components[f"{kind.title()}Change"] = body | {"properties": body["properties"] | {"version": CHANGED_VERSION}}
+    components["DefinitionBody"] = _any_of_kind("Definition")
+    components["DefinitionChange"] = _any_of_kind("Change")
     components["Event"] = _any_event()
     components["EventsView"]["properties"]["items"]["items"] = ref("Event")
     return components
@@ -173,9 +212,10 @@ def ref(name: str) -> dict[str, str]:
     return {"$ref": REF.format(name=name)}
 
 
-def _any_of_kind(bodies: dict[str, str]) -> dict[str, Any]:
+def _any_of_kind(ending: str) -> dict[str, Any]:
+    bodies = {kind: f"{kind.title()}{ending}" for kind in KINDS}
     return {
-        "description": "What to run.",
+        "description": "A script or a workflow.",
         "oneOf": [ref(name) for name in bodies.values()],
         "discriminator": {
             "propertyName": "kind",

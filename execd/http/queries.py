@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 from quart import Request, Websocket
 
+from execd.core.definitions import MAX_VERSION
 from execd.core.event_types import EVENT_TYPES
-from execd.core.events import ExecutionId, Status, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.fields import Faults, Fields, Range
 from execd.core.requests import KINDS
 from execd.http.schemas import LATER_KINDS, MAX_QUERY_CHARS
-from execd.ports import ExecutionFilter
+from execd.ports import DefinitionFilter, ExecutionFilter
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -68,7 +69,7 @@ class ListQuery(msgspec.Struct, frozen=True):
     limit: int
 
 
-LIST_PARAMETERS = ("status", "kind", "name", "attempt_of", "cursor", "limit")
+LIST_PARAMETERS = ("status", "kind", "name", "attempt_of", "definition", "cursor", "limit")
 
 
 def parse_list_query(request: Request, workspace: WorkspaceId) -> ListQuery:
@@ -76,12 +77,14 @@ def parse_list_query(request: Request, workspace: WorkspaceId) -> ListQuery:
     query = QueryReader(request, known=LIST_PARAMETERS)
     status = query.choice("status", tuple(Status))
     attempt_of = query.text("attempt_of")
+    definition = query.text("definition")
     which = ExecutionFilter(
         workspace=workspace,
         status=Status(status) if status else None,
         kind=query.choice("kind", (*KINDS, *LATER_KINDS)) or None,
         name=query.text("name"),
         attempt_of=None if attempt_of is None else ExecutionId(attempt_of),
+        definition=None if definition is None else DefinitionId(definition),
     )
     limit = query.integer("limit", Range(1, MAX_PAGE), default=DEFAULT_PAGE)
     cursor = query.text("cursor")
@@ -108,3 +111,63 @@ def parse_events_query(request: Request) -> EventsQuery:
         query.fault("types", "names a type there is not", ", ".join(EVENT_TYPES))
     query.finish()
     return EventsQuery(after, limit, types)
+
+
+class DefinitionsQuery(msgspec.Struct, frozen=True):
+    """What `GET /definitions` asks for."""
+
+    which: DefinitionFilter
+    cursor: str | None
+    limit: int
+
+
+def parse_definitions_query(request: Request, workspace: WorkspaceId) -> DefinitionsQuery:
+    """Read the filters of a list of definitions. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("kind", "name", "cursor", "limit"))
+    kind = query.choice("kind", (*KINDS, *LATER_KINDS)) or None
+    which = DefinitionFilter(workspace=workspace, kind=kind, name=query.text("name"))
+    limit = query.integer("limit", Range(1, MAX_PAGE), default=DEFAULT_PAGE)
+    cursor = query.text("cursor")
+    query.finish()
+    return DefinitionsQuery(which, cursor, limit)
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """Which page of a plain list."""
+
+    cursor: str | None
+    limit: int
+
+
+def parse_page_query(request: Request) -> PageQuery:
+    """Read a cursor and a limit. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("cursor", "limit"))
+    limit = query.integer("limit", Range(1, MAX_PAGE), default=DEFAULT_PAGE)
+    cursor = query.text("cursor")
+    query.finish()
+    return PageQuery(cursor, limit)
+
+
+class VersionQuery(msgspec.Struct, frozen=True):
+    """Which version of a definition, and how to write it."""
+
+    version: int | None
+    """None: the newest."""
+    format: str = ""
+
+
+def parse_version_query(request: Request) -> VersionQuery:
+    """Read `?version=`. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("version",))
+    version = query.integer("version", Range(1, MAX_VERSION), default=0)
+    query.finish()
+    return VersionQuery(version or None)
+
+
+def parse_export_query(request: Request) -> VersionQuery:
+    """Read `?version=&format=`. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("version", "format"))
+    version = query.integer("version", Range(1, MAX_VERSION), default=0)
+    chosen = query.choice("format", ("yaml", "json"), default="yaml")
+    query.finish()
+    return VersionQuery(version or None, chosen)

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from quart import Request
 
+from execd.core.again import FAILED, START
 from execd.core.codec import StoredEvent, format_time
+from execd.core.definitions import hide_env
 from execd.core.errors import FieldFault, InvalidRequestError, PayloadTooLargeError
 from execd.core.events import Failure, Status
-from execd.core.fields import Faults, Fields, describe, summarise, text_fault
+from execd.core.fields import Faults, Fields, describe, is_nested_deeper, summarise, text_fault
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
-from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools, decode_base64
 from execd.http.config import HttpConfig
 from execd.http.problems import MediaTypeError, UnsupportedKindError
@@ -28,6 +29,8 @@ LATER_KINDS = ("flow", "external")
 MAX_STDIN_BYTES = 1024 * 1024
 """What a pod's stdin buffer holds."""
 MAX_KEY_CHARS = 255
+MAX_JSON_DEPTH = 500
+"""Nesting: half of what Python's stack holds, because what is read here is written again from deeper in the stack."""
 MAX_QUERY_CHARS = 512
 MAX_ANSWER_CHARS = 64 * 1024
 
@@ -43,7 +46,7 @@ async def read_json(request: Request, config: HttpConfig) -> object:
         PayloadTooLargeError: it is over the limit; not all of it was read.
         InvalidRequestError: it is no JSON that a program could hold.
     """
-    _check_length(request, config)
+    check_length(request, config)
     media_type = (request.mimetype or "").lower()
     if media_type not in {"application/json", ""} and not media_type.endswith("+json"):
         fault = FieldFault(path="Content-Type", message=f"is {media_type[:64]}", accepted="application/json")
@@ -54,12 +57,13 @@ async def read_json(request: Request, config: HttpConfig) -> object:
 
 async def read_optional_json(request: Request, config: HttpConfig) -> object:
     """Read a body that may be left out; `{}` then."""
-    _check_length(request, config)
+    check_length(request, config)
     body = await request.get_data(cache=True, as_text=False, parse_form_data=False)
     return decode_json(body) if body.strip() else {}
 
 
-def _check_length(request: Request, config: HttpConfig) -> None:
+def check_length(request: Request, config: HttpConfig) -> None:
+    """Refuse a body by the length it announces. Raises PayloadTooLargeError."""
     if request.content_length is not None and request.content_length > config.body_limit_bytes:
         raise PayloadTooLargeError(
             f"the body has {request.content_length} bytes; accepted: at most {config.body_limit_bytes}"
@@ -71,7 +75,7 @@ def decode_json(body: bytes | str) -> object:
     if not body.strip():
         raise _no_json("is empty")
     try:
-        return msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except RecursionError:
         raise _no_json("is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -79,6 +83,10 @@ def decode_json(body: bytes | str) -> object:
     except (msgspec.DecodeError, ValueError) as error:
         words = str(error).encode(errors="replace").decode()[:100]
         raise _no_json(f"cannot be read: {words[:1].lower()}{words[1:]}") from None
+    # So much nesting takes two characters a level; most bodies are shorter and need no look.
+    if len(body) > 2 * MAX_JSON_DEPTH and is_nested_deeper(decoded, MAX_JSON_DEPTH):
+        raise _no_json("is nested too deeply")
+    return decoded
 
 
 def _no_json(message: str) -> InvalidRequestError:
@@ -86,7 +94,12 @@ def _no_json(message: str) -> InvalidRequestError:
     return InvalidRequestError(f"the body {message}; accepted: JSON in UTF-8", faults=(fault,))
 
 
-def parse_submission(body: object, *, runtimes: Runtimes, config: HttpConfig) -> ExecutionRequest:
+def asks_for_definition(body: object) -> bool:
+    """Whether a body of `POST /executions` names a saved definition instead of saying what to run."""
+    return isinstance(body, Mapping) and "definition" in body and body.get("kind") is None
+
+
+def parse_submission(body: object, tools: ScriptTools) -> ExecutionRequest:
     """Read the body of `POST /executions`.
 
     Raises:
@@ -95,7 +108,7 @@ def parse_submission(body: object, *, runtimes: Runtimes, config: HttpConfig) ->
     """
     missing = _check_kind(body) if isinstance(body, Mapping) else ()
     try:
-        request = parse_request(body, ScriptTools(runtimes=runtimes, defaults=config.defaults, caps=config.caps))
+        request = parse_request(body, tools)
     except InvalidRequestError as error:
         faults = (*missing, *error.faults)
         raise InvalidRequestError(summarise(faults), faults=faults) from None
@@ -108,13 +121,6 @@ def _check_kind(body: Mapping[str, object]) -> tuple[FieldFault, ...]:
     """Refuse kinds there are not; a missing one is told together with whatever else is wrong."""
     kind = body.get("kind")
     accepted = ", ".join(KINDS)
-    if "definition" in body and kind is None:
-        fault = FieldFault(
-            path="definition", message="saved definitions are not supported yet", accepted=f"kind: {accepted}"
-        )
-        raise UnsupportedKindError(
-            f"saved definitions are not supported yet; accepted kinds: {accepted}", faults=(fault,)
-        )
     if isinstance(kind, str) and kind not in KINDS:
         words = "is not supported yet" if kind in LATER_KINDS else "is not known"
         fault = FieldFault(path="kind", message=f"{kind[:64]!r} {words}", accepted=accepted)
@@ -165,14 +171,30 @@ def parse_stdin(body: object, *, known: tuple[str, ...] = ("text", "base64", "cl
     return SendStdin(data=data, close=close)
 
 
-def parse_retry(body: object, *, nodes: Sequence[str]) -> str:
-    """Read `{from: start | failed | <node>}`; give where to begin. Raises InvalidRequestError."""
+class RetryRequest(msgspec.Struct, frozen=True):
+    """How to run an execution again."""
+
+    begin: str
+    """`start`, `failed` or a node, see `check_begin`."""
+    is_latest: bool
+    """Whether to take the newest version of its definition."""
+
+
+def parse_retry(body: object) -> RetryRequest:
+    """Read `{from: start | failed | <node>, definition: same | latest}`. Raises InvalidRequestError."""
     faults = Faults()
     fields = Fields(body, faults, known=("from", "definition"))
-    begin = fields.choice("from", ("start", "failed", *nodes), default="start")
-    fields.choice("definition", ("same",), default="same")
+    begin = fields.text("from", max_chars=MAX_QUERY_CHARS, accepted="start, failed or a node")
+    definition = fields.choice("definition", ("same", "latest"), default="same")
     faults.raise_if_any()
-    return begin
+    return RetryRequest(START if begin is None else begin, definition == "latest")
+
+
+def check_begin(begin: str, nodes: Sequence[str]) -> None:
+    """Check where to begin against the nodes there are. Raises InvalidRequestError."""
+    faults = Faults()
+    Fields({"from": begin}, faults, known=("from",)).choice("from", (START, FAILED, *nodes), default=START)
+    faults.raise_if_any()
 
 
 def parse_input(body: object, *, by: str) -> ProvideInput:
@@ -210,6 +232,9 @@ class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: str | None
     error: Failure | None
     attempt_of: str | None
+    definition: str | None
+    """The saved definition it was made of, which may have changed or gone since."""
+    definition_version: int | None
     head_seq: int
     """The number of the last stored event."""
     links: dict[str, str]
@@ -273,10 +298,7 @@ def view_of(record: ExecutionRecord) -> ExecutionView:
 
 def detail_of(record: ExecutionRecord) -> ExecutionDetail:
     """Show an execution with its spec."""
-    spec: dict[str, Any] = msgspec.json.decode(record.spec)
-    if spec.get("env"):
-        spec["env"] = dict.fromkeys(spec["env"], "***")
-    return ExecutionDetail(**_shown_fields(record), spec=spec)
+    return ExecutionDetail(**_shown_fields(record), spec=hide_env(msgspec.json.decode(record.spec)))
 
 
 def _shown_fields(record: ExecutionRecord) -> dict[str, Any]:
@@ -293,6 +315,8 @@ def _shown_fields(record: ExecutionRecord) -> dict[str, Any]:
         "finished_at": None if record.finished_at is None else format_time(record.finished_at),
         "error": record.error,
         "attempt_of": record.attempt_of,
+        "definition": record.definition,
+        "definition_version": record.definition_version,
         "head_seq": record.head_seq,
         "links": links_of(record.id),
     }

@@ -9,9 +9,9 @@ from typing import Protocol
 import msgspec
 
 from execd.core.errors import ExecdError
-from execd.core.events import ExecutionId, Status, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.workflows import ExecutionSpec
-from execd.ports.store import ExecutionRecord, Store, TokenStore
+from execd.ports.store import DefinitionStore, ExecutionRecord, Store, TokenStore
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     request_sha256: str | None = None
     attempt_of: ExecutionId | None = None
+    definition: DefinitionId | None = None
+    """What the spec was made of."""
+    definition_version: int | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -177,6 +180,9 @@ class Engine(Protocol):
 
     @property
     def tokens(self) -> TokenStore: ...
+
+    @property
+    def definitions(self) -> DefinitionStore: ...
 
     async def readiness(self) -> Mapping[str, str]:
         """Say of each part `ok` or what is wrong with it; ready means all are `ok`."""

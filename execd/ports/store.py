@@ -1,4 +1,4 @@
-"""Port `Store`: executions and their journals, and the tokens kept beside them."""
+"""Port `Store`: executions and their journals, and the tokens and definitions kept beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from execd.core.codec import StoredEvent
-from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, Failure, Status, WorkspaceId
 
 
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,9 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     error: Failure | None = None
     attempt_of: ExecutionId | None = None
+    definition: DefinitionId | None = None
+    """What it was made of, which may have changed or gone since: `spec` is what runs."""
+    definition_version: int | None = None
     owner: str
     """The instance that runs it; whether that lives is said by its lease, not here."""
     epoch: int = 1
@@ -100,6 +103,7 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     """A part of the name."""
     attempt_of: ExecutionId | None = None
+    definition: DefinitionId | None = None
 
 
 class ExecutionPage(msgspec.Struct, frozen=True):
@@ -191,3 +195,104 @@ class TokenStore(Protocol):
 
     async def delete_token(self, workspace: WorkspaceId, token_id: str) -> bool:
         """Revoke it; False when the workspace has no such token."""
+
+
+class DefinitionHead(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a saved script or workflow, as it is listed."""
+
+    id: DefinitionId
+    workspace: WorkspaceId
+    name: str
+    """Of this version; within the workspace no two definitions have the same in their newest ones."""
+    version: int
+    """1, 2, 3 … without gaps."""
+    kind: str
+    saved_by: str
+    saved_at: datetime
+    sha256: str
+    """Of `Definition.body`."""
+    size_bytes: int
+    """Of `Definition.body`."""
+
+
+class Definition(DefinitionHead, frozen=True, kw_only=True):
+    """One version of a saved script or workflow, with what was saved."""
+
+    body: bytes
+    """The fields of a request of this kind as JSON, as their author wrote them."""
+
+
+class DefinitionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which definitions to list; None means any."""
+
+    workspace: WorkspaceId
+    kind: str | None = None
+    name: str | None = None
+    """A part of the name."""
+
+
+class DefinitionPage(msgspec.Struct, frozen=True):
+    """Some versions, newest first, and where the next page begins (None: this is the last)."""
+
+    items: tuple[DefinitionHead, ...]
+    next_cursor: str | None
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """The version is durable."""
+
+    definition: Definition
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Refused: the newest version is another one than the writer knew."""
+
+    newest: Definition
+
+
+class NameTaken(msgspec.Struct, frozen=True):
+    """Refused: another definition of the workspace has this name."""
+
+    by: DefinitionId
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """Refused: there is no such definition in this workspace, or no more."""
+
+
+SaveOutcome = Saved | Moved | NameTaken | Gone
+
+
+class DefinitionStore(Protocol):
+    """Saved scripts and workflows with all their versions, kept beside the executions.
+
+    The doors write here directly, as they write tokens, and not through the result writer: invariant 5 is about executions
+    and journals, whose order and owner only one task can keep. A definition has no owner and no order but its versions,
+    which the store compares and raises in one transaction; and no execution depends on one, because it keeps its own spec.
+    Every change survives loss of power. All methods raise StoreUnavailableError.
+    """
+
+    async def save_definition(self, definition: Definition) -> SaveOutcome:
+        """Store a version, if the newest one is the one before it; version 1 makes a definition.
+
+        Saving again what is the newest version already, because its answer was lost, answers `Saved` again.
+        """
+
+    async def find_definition(
+        self, workspace: WorkspaceId, id_or_name: str, *, version: int | None = None
+    ) -> Definition | None:
+        """Find a version, the newest if None, by the definition's id or else by the newest version's name."""
+
+    async def list_definitions(self, which: DefinitionFilter, *, cursor: str | None, limit: int) -> DefinitionPage:
+        """List the newest version of each, the definitions made last first.
+
+        Raises InvalidRequestError when the cursor is not one of ours.
+        """
+
+    async def list_versions(
+        self, workspace: WorkspaceId, definition: DefinitionId, *, cursor: str | None, limit: int
+    ) -> DefinitionPage:
+        """List the versions of one, newest first; empty when there is no such definition. Raises as `list_definitions`."""
+
+    async def delete_definition(self, workspace: WorkspaceId, definition: DefinitionId) -> bool:
+        """Delete all its versions; False when the workspace has none of it. Executions made of it stay and go on."""

@@ -5,11 +5,12 @@ Playwright's synchronous API runs an event loop of its own, so these tests are p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.support.server_process import ServerProcess
 
@@ -173,3 +174,138 @@ def test_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
 
     assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
     expect(page.get_by_role("button", name="Run")).to_be_in_viewport()
+
+
+APPROVAL = """\
+kind: workflow
+name: approval
+nodes:
+  - {id: build, type: script, language: bash, source: echo building}
+  - id: ask
+    type: input
+    needs: [build]
+    prompts: [{key: decision, label: Release it?, choices: [approve, reject]}]
+  - {id: approved, type: if, needs: [ask], condition: "{{ nodes.ask.output.decision == 'approve' }}"}
+  - {id: release, type: set, needs: [approved.true], values: {released: true}}
+  - {id: give_up, type: set, needs: [approved.false], values: {released: false}}
+"""
+FAILING = json.dumps(
+    {
+        "nodes": [
+            {"id": "first", "type": "set", "values": 1},
+            {
+                "id": "breaks",
+                "type": "script",
+                "language": "bash",
+                "source": "echo no luck >&2; exit 4",
+                "needs": ["first"],
+            },
+            {"id": "after", "type": "set", "values": 2, "needs": ["breaks"]},
+        ]
+    }
+)
+FANNED = json.dumps(
+    {
+        "nodes": [
+            {
+                "id": "ask",
+                "type": "input",
+                "prompts": [{"key": "who", "label": "Who?"}, {"key": "how", "default": "well"}],
+            },
+            {
+                "id": "each",
+                "type": "map",
+                "needs": ["ask"],
+                "items": ["a", "b"],
+                "nodes": [{"id": "say", "type": "set", "values": "{{ item }} {{ nodes.ask.output.who }}"}],
+            },
+        ]
+    }
+)
+
+
+def node(page: Page, name: str) -> Locator:
+    """Find a node of the shown workflow."""
+    return page.locator(f'li[data-node="{name}"]')
+
+
+def test_a_question_is_answered_from_the_page(page: Page) -> None:
+    """A workflow pasted as YAML asks, a button answers, and what comes after runs: the other branch does not."""
+    run(page, APPROVAL)
+    expect(node(page, "ask")).to_contain_text("Release it?")
+    expect(page.locator("#badge")).to_have_text("waiting input")
+
+    page.get_by_role("button", name="approve").click()
+
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(node(page, "build")).to_have_attribute("data-status", "completed")
+    expect(node(page, "release")).to_have_attribute("data-status", "completed")
+    expect(node(page, "give_up")).to_have_attribute("data-status", "skipped")
+    expect(page.get_by_role("button", name="approve")).to_have_count(0)
+
+
+def test_a_failing_node_shows_its_reason(page: Page) -> None:
+    """Which node, why, and what it wrote are all there without a click; what follows was not run."""
+    run(page, FAILING)
+
+    expect(page.locator("#badge")).to_have_text("failed")
+    expect(node(page, "breaks").locator(".reason")).to_contain_text("exited with code 4")
+    expect(node(page, "breaks").locator(".stderr")).to_contain_text("no luck")
+    expect(node(page, "breaks").locator(".stderr")).to_be_visible()
+    expect(node(page, "after")).to_have_attribute("data-status", "not_run")
+
+
+def test_a_reload_in_the_middle_shows_the_same(page: Page) -> None:
+    """What is asked is asked again after a reload, can be answered there, and inner nodes stand under their map."""
+    run(page, FANNED)
+    expect(node(page, "ask")).to_have_attribute("data-status", "asking")
+
+    page.reload()
+
+    expect(node(page, "ask")).to_have_attribute("data-status", "asking")
+    expect(node(page, "each")).to_have_attribute("data-status", "pending")
+    page.get_by_label("Who?").fill("Ada")
+    page.get_by_role("button", name="Answer").click()
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(node(page, "each").locator(".node-name")).to_have_text(["each", "[0] say", "[1] say"])
+    expect(node(page, "each[1]/say")).to_contain_text("b Ada")
+
+
+def test_running_again_from_a_node_keeps_what_came_before(page: Page) -> None:
+    """After a failure one click runs the broken part again, as an execution of its own with an address of its own."""
+    run(page, FAILING)
+    expect(page.locator("#badge")).to_have_text("failed")
+    before = page.url
+
+    page.get_by_role("button", name="Retry failed").click()
+
+    page.wait_for_url(lambda url: url != before)
+    expect(page.locator("#badge")).to_have_text("failed")
+    expect(node(page, "first")).to_contain_text("kept from before")
+    expect(node(page, "breaks").locator(".reason")).to_contain_text("exited with code 4")
+
+
+def test_a_paused_workflow_goes_on_when_told(page: Page) -> None:
+    """Pause and resume are buttons, and nothing new starts between them."""
+    run(page, APPROVAL)
+    expect(node(page, "ask")).to_have_attribute("data-status", "asking")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#badge")).to_have_text("paused")
+    page.get_by_role("button", name="reject").click()
+    expect(node(page, "ask")).to_have_attribute("data-status", "completed")
+    expect(node(page, "approved")).to_have_attribute("data-status", "pending")
+
+    page.get_by_role("button", name="Resume").click()
+
+    expect(node(page, "give_up")).to_have_attribute("data-status", "completed")
+
+
+def test_a_workflow_fits_a_narrow_screen(page: Page) -> None:
+    """Questions, long names and all: nothing needs sideways scrolling on a phone."""
+    page.set_viewport_size({"width": 400, "height": 800})
+    run(page, APPROVAL.replace("Release it?", "Release it?" * 20))
+    expect(node(page, "ask")).to_contain_text("Release it?")
+
+    assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
+    page.get_by_role("button", name="reject").click()
+    expect(page.locator("#badge")).to_have_text("completed")

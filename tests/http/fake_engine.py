@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from execd.actors.broadcast import BroadcastLog, Cursor
+from execd.adapters.memory_definitions import MemoryDefinitions
 from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import StoredEvent, number_fact
 from execd.core.errors import ConflictError, IdempotencyConflictError, NotFoundError, TooManyStreamsError
@@ -29,7 +30,7 @@ from execd.core.events import (
     WorkspaceId,
 )
 from execd.core.specs import Limits, ScriptSpec
-from execd.core.workflows import encode_spec
+from execd.core.workflows import encode_spec, kind_of
 from execd.ports import Accepted, Append, Command, Create, ExecutionRecord, Submission, Subscription
 
 EPOCH = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -62,6 +63,10 @@ class FakeEngine:
     @property
     def tokens(self) -> MemoryStore:
         return self.memory
+
+    @property
+    def definitions(self) -> MemoryDefinitions:
+        return self.memory.definitions
 
     async def submit(self, submission: Submission) -> Accepted:
         if submission.idempotency_key is not None:
@@ -136,12 +141,12 @@ class FakeEngine:
     async def begin(self, execution_id: ExecutionId, submission: Submission) -> None:
         """Store a new execution with its first event."""
         fact = ExecutionRequested(
-            kind="script", name=submission.name, user=submission.user, workspace=submission.workspace
+            kind=kind_of(submission.spec), name=submission.name, user=submission.user, workspace=submission.workspace
         )
         first = number_fact(execution_id, 1, Fact(data=fact, at=EPOCH))
         record = ExecutionRecord(
             id=execution_id,
-            kind="script",
+            kind=kind_of(submission.spec),
             workspace=submission.workspace,
             user=submission.user,
             name=submission.name,
@@ -150,6 +155,8 @@ class FakeEngine:
             priority=submission.priority,
             created_at=EPOCH,
             attempt_of=submission.attempt_of,
+            definition=submission.definition,
+            definition_version=submission.definition_version,
             owner="test",
             head_seq=1,
             idempotency_key=submission.idempotency_key,

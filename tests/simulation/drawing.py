@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from execd.core.events import Stream
+from tests.simulation.graph_drawing import draw_graph, is_large
 from tests.simulation.plan import (
-    Act,
     Ask,
     CommandPlan,
-    Drop,
-    Ending,
     LifeEnd,
     LifePlan,
-    Listen,
-    NodeKind,
-    NodePlan,
     Plan,
-    ProgramPlan,
     RivalPlan,
-    Say,
     SubmissionPlan,
     Trouble,
     ViewerPlan,
-    Wait,
 )
+from tests.simulation.program_drawing import draw_program
 
 WORKSPACES = ("alpha", "beta")
 
@@ -37,6 +30,8 @@ def draw_plan(seed: int) -> Plan:
     submissions = tuple(_submission(rng, number) for number in range(rng.choice((1, 2, 2, 3, 4, 6))))
     labels = [submission.label for submission in submissions]
     is_narrow = rng.random() < 0.6
+    is_calm = rng.random() < 0.15
+    has_many = any(submission.graph is not None and is_large(submission.graph) for submission in submissions)
     return Plan(
         seed=seed,
         capacity=rng.choice((0, 1, 2, None)),
@@ -50,8 +45,11 @@ def draw_plan(seed: int) -> Plan:
         lease_s=rng.choice((1.0, 5.0, 15.0)),
         submissions=submissions,
         viewers=tuple(_viewer(rng, number, labels) for number in range(rng.choice((1, 2, 3, 4, 6)))),
-        commands=tuple(_command(rng, number, labels) for number in range(rng.choice((0, 0, 1, 2, 3, 5)))),
-        **_lives(rng),
+        commands=(
+            *(_command(rng, number, labels) for number in range(rng.choice((0, 1, 1, 2, 3, 5)))),
+            *_hasty(rng, submissions, is_calm=is_calm),
+        ),
+        **(_CALM if is_calm else _lives(rng, has_many=has_many)),
     )
 
 
@@ -59,94 +57,19 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
     key = f"key-{number}" if rng.random() < 0.5 else None
     again = (rng.choice((0.0, 0.0, 0.001, rng.uniform(0, 20))),) if key and rng.random() < 0.6 else ()
     retries = rng.choice((0, 0, 0, 1, 2))
-    is_graph = rng.random() < 0.35
+    drawn = draw_graph(rng, f"s{number}") if rng.random() < 0.5 else None
     return SubmissionPlan(
         label=f"s{number}",
         workspace=rng.choice(WORKSPACES),
-        at=rng.choice((0.0, rng.uniform(0, 2), rng.uniform(0, 15))),
+        at=0.0 if drawn and is_large(drawn.graph) else rng.choice((0.0, rng.uniform(0, 2), rng.uniform(0, 15))),
         retries=retries,
         key=key,
         again_after=again,
-        programs=() if is_graph else _programs(rng, retries),
-        nodes=_nodes(rng) if is_graph else (),
-        parallelism=rng.choice((1, 2, 16)),
+        programs=() if drawn else tuple(draw_program(rng) for _ in range(retries + 1)),
+        graph=drawn.graph if drawn else None,
+        node_programs=tuple(drawn.programs.items()) if drawn else (),
         answers_after=tuple(rng.choice((0.0, rng.uniform(0, 10))) for _ in range(rng.choice((1, 1, 2)))),
     )
-
-
-def _programs(rng: random.Random, retries: int) -> tuple[ProgramPlan, ...]:
-    return tuple(_program(rng) for _ in range(retries + 1))
-
-
-_NODE_KINDS = (NodeKind.SCRIPT,) * 4 + (NodeKind.WAIT, NodeKind.INPUT)
-
-
-def _nodes(rng: random.Random) -> tuple[NodePlan, ...]:
-    """Each needs some of those before it: any acyclic graph has such an order."""
-    nodes: list[NodePlan] = []
-    for number in range(rng.randrange(1, 7)):
-        kind = rng.choice(_NODE_KINDS)
-        retries = rng.choice((0, 0, 1, 2)) if kind is NodeKind.SCRIPT else 0
-        needs = tuple(node.id for node in nodes if rng.random() < 0.4)
-        node = NodePlan(
-            id=f"n{number}",
-            kind=kind,
-            needs=needs,
-            retries=retries,
-            may_repeat=rng.random() < 0.5,
-            programs=_programs(rng, retries) if kind is NodeKind.SCRIPT else (),
-            seconds=rng.choice((0.0, rng.uniform(0, 5), rng.uniform(0, 30))),
-            expires=rng.random() < 0.4,
-        )
-        nodes.append(node)
-    rng.shuffle(nodes)
-    return tuple(nodes)
-
-
-_ENDINGS = (Ending.EXIT,) * 11 + tuple(Ending)
-
-
-def _program(rng: random.Random) -> ProgramPlan:
-    pace = rng.choice((0.0, 0.05, 0.3, 1.0))
-    size = rng.choice((10, 80, 400, 2000))
-    acts: list[Act] = []
-    for _ in range(rng.choice((0, 1, 3, 6, 12, 24))):
-        acts.extend(_act(rng, pace, size))
-    ending = rng.choice(_ENDINGS)
-    return ProgramPlan(
-        acts=tuple(acts),
-        ending=ending,
-        code=rng.choice((0, 0, 0, 1, 7)) if ending is Ending.EXIT else rng.choice((9, 11)),
-        ignores_stop_s=rng.choice((0.0, 0.0, 0.5, 3.0)),
-        is_seen_gone_first=rng.random() < 0.2,
-        is_refused=rng.random() < 0.03,
-    )
-
-
-def _act(rng: random.Random, pace: float, size: int) -> list[Act]:
-    stream = rng.choice((Stream.STDOUT, Stream.STDOUT, Stream.STDERR))
-    kind = rng.random()
-    if kind < 0.04:
-        return [Drop(stream, rng.randrange(1, 10_000))]
-    if kind < 0.08:
-        return [Listen(rng.uniform(0, 3))]
-    wait = [Wait(rng.uniform(0, 2 * pace))] if pace and rng.random() < 0.6 else []
-    return [Say(stream, _data(rng, size)), *wait]
-
-
-def _data(rng: random.Random, size: int) -> bytes:
-    """Give lines, characters cut in two, bytes that are no text, or next to nothing."""
-    kind = rng.random()
-    length = rng.randrange(0, size)
-    if kind < 0.5:
-        return (b"%d\n" % rng.randrange(10**6)) * (length // 7 + 1)
-    if kind < 0.75:
-        whole = ("é€𝄞x" * (length // 10 + 2)).encode()
-        start = rng.randrange(0, 10)
-        return whole[start : start + length + 1]
-    if kind < 0.95:
-        return rng.randbytes(length)
-    return b""
 
 
 def _viewer(rng: random.Random, number: int, labels: list[str]) -> ViewerPlan:
@@ -172,13 +95,37 @@ def _command(rng: random.Random, number: int, labels: list[str]) -> CommandPlan:
     return CommandPlan(by=f"p{number}", label=rng.choice(labels), at=at, ask=ask)
 
 
+def _hasty(rng: random.Random, submissions: Sequence[SubmissionPlan], *, is_calm: bool) -> Iterator[CommandPlan]:
+    """Who sends many nodes off and stops them at once: it is heard between two of their steps. In a calm world every
+    workflow is cancelled at some point of it, because only there can be told how long that may take."""
+    for submission in submissions:
+        if submission.graph is None:
+            continue
+        has_many = is_large(submission.graph)
+        if is_calm or (has_many and rng.random() < 0.4):
+            after = rng.choice((100, 501, 1003)) if has_many else rng.randrange(3, 60)
+            yield CommandPlan(by="hasty", label=submission.label, at=0.0, ask=Ask.CANCEL, after_events=after)
+        elif has_many and rng.random() < 0.5:
+            ask = rng.choice((Ask.INTERRUPT, Ask.PAUSE))
+            after = rng.choice((1, 100, 501))
+            yield CommandPlan(by="hasty", label=submission.label, at=0.0, ask=ask, after_events=after)
+
+
 class _Lives(TypedDict):
     lives: tuple[LifePlan, ...]
     rival: RivalPlan | None
 
 
-def _lives(rng: random.Random) -> _Lives:
+_CALM: _Lives = {"lives": (LifePlan(end=LifeEnd.LAST, lasts_s=float("inf")),), "rival": None}
+"""One life without any trouble."""
+
+
+def _lives(rng: random.Random, *, has_many: bool) -> _Lives:
     faulty = tuple(_life(rng) for _ in range(rng.choice((0, 1, 1, 2, 3))))
+    if has_many and rng.random() < 0.6:
+        # It dies among the first steps of many nodes.
+        dies_at_write = rng.randrange(2, 9)
+        faulty = (LifePlan(end=LifeEnd.KILL_AT_WRITE, lasts_s=20.0, dies_at_write=dies_at_write), *faulty)
     if rng.random() < 0.8:
         return {"lives": (*faulty, _last_life(rng)), "rival": None}
     calm = LifePlan(end=LifeEnd.LAST, lasts_s=float("inf"), trouble=Trouble(slowest_s=rng.choice((0.0, 0.05))))

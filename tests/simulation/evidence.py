@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from execd.core.codec import StoredEvent, decode_event
+from execd.core.event_types import RESULT_STORED
 from execd.core.events import ExecutionId, Stream
 from execd.core.outcome import ExitRecord
 from execd.ports import Append, Create, Write
@@ -64,6 +65,9 @@ class Obeyed:
     execution_id: ExecutionId
     ask: Ask
     by: str
+    at: float
+    is_prompt: bool
+    """Whether nothing delayed what followed but the execution itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ class Evidence:
     obeyed: list[Obeyed] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     biggest_event_bytes: int = 0
+    ended_at: dict[ExecutionId, float] = field(default_factory=dict)
+    """When each result was stored."""
+    grown: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    """Where those wait who look at journals."""
     created: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Where those wait who want to know of the next execution."""
 
@@ -137,6 +145,9 @@ class Evidence:
             journal.append(event)
             self.epochs[execution_id, event.seq] = epoch
             self.biggest_event_bytes = max(self.biggest_event_bytes, len(event.body))
+        if journal[-1].type == RESULT_STORED:
+            self.ended_at[execution_id] = trio.current_time()
+        self.grown.unpark_all()
         self.trace.append((trio.current_time(), f"store/{life} {label}", events))
 
     def _was_written(self, execution_id: ExecutionId, events: tuple[StoredEvent, ...]) -> bool:

@@ -1,34 +1,420 @@
-"""What must hold in the journal of a graph: order, places, waits, answers, and no attempt repeated without its author's word."""
+"""What must hold in the journal of a graph, worked out a second time from the journal and the spec alone.
+
+`Replay` knows nothing of the machine: it keeps how each node stands, and judges every event by what came before it. Who
+may start, which port is taken, what a node gives, what a `map` puts together, and how the whole must end all follow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import msgspec
+
+from execd.core.capture import output_bytes
 from execd.core.events import (
     Event,
+    ExecutionEnded,
     ExecutionId,
+    ExecutionPaused,
+    ExecutionResumed,
+    Failure,
     InputReceived,
     InputRequired,
     NodeCompleted,
+    NodeExpanded,
     NodeFailed,
+    NodeId,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeWaiting,
+    Output,
+    OutputTruncated,
+    Progress,
+    Status,
+    StopMode,
+    StopRequested,
+    Stream,
 )
-from execd.core.specs import Graph, ScriptSpec, WaitSpec
+from execd.core.graph import Graph, Node, OnError
+from execd.core.nodes.bodies import MapSpec
+from execd.core.nodes.scripts import StepSpec
+from execd.core.nodes.waiting import WaitSpec
+from execd.core.specs import ScriptSpec
 from tests.simulation.evidence import Evidence
+from tests.simulation.graph_views import (
+    CUT_SHORT,
+    DEFECT,
+    MILLISECOND,
+    OVER,
+    Scope,
+    View,
+    begin,
+    decide,
+    is_met,
+    join_items,
+    may_repeat,
+    names_in,
+    needs_of,
+    open_scope,
+    output_of_script,
+)
+from tests.simulation.values_oracle import NoValueError
 
-CUT_OFF = {"worker_lost", "sandbox_lost", "internal_error"}
-"""Failures of an attempt whose deeds nobody knows."""
+_ITEM = re.compile(r"(.*)\[(\d+)\]")
 
 
-def check_graph(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
-    """Judge one journal."""
-    yield from _check_needs(graph, events)
-    yield from _check_places(graph, events)
-    yield from _check_repetitions(graph, events)
-    yield from _check_waits(graph, events)
-    yield from _check_questions(events)
+class Replay:
+    """Goes through one journal; `wrong` is what it found."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.wrong: list[str] = []
+        self.census: Counter[str] = Counter()
+        self._root = open_scope("", graph, graph.input)
+        self._scopes = {"": self._root}
+        self._stop: StopMode | None = None
+        self._is_paused = False
+        self._started_in_pause: dict[str, str] = {}
+        self._placed: set[str] = set()
+        """Scripts that run, or wait to run again."""
+        self._percent = 0
+
+    def read(self, event: Event) -> None:
+        """Judge the next event."""
+        data = event.data
+        if isinstance(data, StopRequested):
+            self._stop = data.mode
+        elif isinstance(data, ExecutionPaused | ExecutionResumed):
+            self._is_paused = isinstance(data, ExecutionPaused)
+        elif isinstance(data, Progress):
+            self._check_progress(data)
+        elif isinstance(data, ExecutionEnded):
+            self._check_end(data)
+        elif event.node is not None and type(data) in _READERS:
+            scope = self._find_scope(event.node)
+            local = event.node.rpartition("/")[2]
+            if scope is None or local not in scope.nodes:
+                self._say(event, "there is no such node now")
+                return
+            _READERS[type(data)](self, event, scope, scope.nodes[local], scope.views[local])
+
+    def _say(self, event: Event, what: str) -> None:
+        self.wrong.append(f"{event.seq} {event.type} of {event.node}: {what}")
+
+    def _find_scope(self, node: str) -> Scope | None:
+        """Give the run of a graph that a node is in; the first event of an item begins its run."""
+        name = node.rpartition("/")[0]
+        if name in self._scopes:
+            return self._scopes[name]
+        item = _ITEM.fullmatch(name)
+        owner = item[1] if item else name
+        around = self._find_scope(owner)
+        local = owner.rpartition("/")[2]
+        if around is None or local not in around.nodes:
+            return None
+        view, body = around.views[local], around.nodes[local].body
+        if view.status != "expanded" or body is None or view.expected is None:
+            return None
+        items, index = view.expected[1], int(item[2]) if item else 0
+        if index >= len(items) or isinstance(around.nodes[local].spec, MapSpec) != bool(item):
+            return None
+        scope = open_scope(name, body, items[index])
+        scope.around, scope.owner, scope.index = around, local, index if item else None
+        self._scopes[name] = scope
+        view.opened += 1
+        self._check_concurrency(owner, around.nodes[local], view)
+        return scope
+
+    def _check_concurrency(self, owner: str, node: Node, view: View) -> None:
+        allowed = node.spec.concurrency if isinstance(node.spec, MapSpec) else 1
+        under_way = view.opened - len(view.closed)
+        if under_way > allowed:
+            self.wrong.append(f"{under_way} items of {owner} are under way, {allowed} may be")
+        if under_way > 1:
+            self.census["graph: items side by side"] += 1
+
+    # Who may start.
+
+    def _started(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        again = view.status == "retrying"
+        if view.status not in {"pending", "retrying"} or event.attempt != view.attempt + 1:
+            self._say(event, f"attempt {event.attempt} after {view.attempt}, {view.status}")
+        if again and view.due is not None and event.at < view.due - MILLISECOND:
+            self._say(event, f"starts again at {event.at}, before {view.due}")
+        if not again and not is_met(scope, node):
+            self._say(event, f"starts, and its needs stand so: {needs_of(scope, node)}")
+        if self._is_over_around(scope):
+            self._say(event, "starts after a stop or failure around it")
+        if self._is_paused:
+            self._started_in_pause[event.node or ""] = f"{event.node} starts in a pause"
+        if node.id in scope.graph.pins:
+            self._say(event, "is pinned and starts")
+        view.status, view.attempt = "running", event.attempt or 1
+        view.text, view.is_text_cut = bytearray(), False
+        view.expected = self._expect(scope, node)
+        if isinstance(node.spec, StepSpec | ScriptSpec):
+            self._placed.add(event.node or "")
+            if len(self._placed) > self._root.graph.parallelism:
+                self._say(event, f"{len(self._placed)} scripts at one time, {self._root.graph.parallelism} may be")
+        if len({decide(scope, need) for need in node.needs}) > 1:
+            self.census["graph: join with a branch not taken"] += 1
+
+    def _is_over_around(self, scope: Scope | None) -> bool:
+        if self._stop is not None:
+            return True
+        while scope is not None:
+            if scope.failure is not None:
+                return True
+            scope = scope.around
+        return False
+
+    def _skipped(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, NodeSkipped)
+        if view.status != "pending":
+            self._say(event, f"is skipped and was {view.status}")
+        if event.data.reason == "branch_not_taken":
+            if not node.needs or any(decide(scope, need) is not False for need in node.needs):
+                self._say(event, f"its needs stand so: {needs_of(scope, node)}")
+        elif not self._is_over_around(scope):
+            self._say(event, f"{event.data.reason}, and nothing has stopped")
+        self.census[f"graph: skipped {event.data.reason}"] += 1
+        view.error = Failure(code=event.data.reason, message="")
+        self._end_node(scope, node, view, "skipped")
+
+    # How a node goes on.
+
+    def _waiting(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, NodeWaiting)
+        view.status, view.due = "waiting", event.data.until
+        if not isinstance(node.spec, WaitSpec) or view.expected is not None:
+            self._say(event, f"waits, expected was {view.expected}")
+
+    def _asking(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, InputRequired)
+        view.status, view.due = "waiting", event.data
+        labels = [prompt.label for prompt in event.data.prompts]
+        expected = view.expected
+        if expected is None or expected[0] != "asks" or labels != expected[1]:
+            self._say(event, f"asks {labels}, expected was {expected}")
+
+    def _answered(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, InputReceived)
+        asked = view.due
+        if view.status != "waiting" or not isinstance(asked, InputRequired) or asked.prompt_id != event.data.prompt_id:
+            self._say(event, "is answered and asks not")
+        view.due, view.expected = None, ("gives", event.data.values, None)
+
+    def _expanded(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, NodeExpanded)
+        items = list(event.data.items)
+        if view.expected is None or view.expected[0] != "expands" or view.expected[1] != items:
+            self._say(event, f"has the items {items}, expected was {view.expected}")
+        view.status, view.expected = "expanded", ("expands", items, None)
+        self.census[f"graph: {node.type} in depth {(event.node or '').count('/')}"] += 1
+
+    def _wrote(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, Output | OutputTruncated)
+        if event.data.stream is not Stream.STDOUT:
+            return
+        if isinstance(event.data, Output):
+            view.text += output_bytes(event.data)
+        else:
+            view.is_text_cut = True
+
+    def _retrying(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, NodeRetrying)
+        error = event.data.error
+        if view.status != "running":
+            self._say(event, f"will run again and is {view.status}")
+        if not may_repeat(node, error, view.attempt):
+            self._say(event, f"will run again after attempt {view.attempt}, {error.code}, against {node.retry}")
+        if self._is_over_around(scope):
+            self._say(event, "will run again after a stop or failure around it")
+        self._check_failure(event, view, error)
+        delay_s = (event.data.retry_at - event.at).total_seconds()
+        shortest = min(node.retry.delay_s * node.retry.factor ** (view.attempt - 1), 300)
+        if not shortest - 0.002 <= delay_s <= shortest * (1 + node.retry.jitter) + 0.002:
+            self._say(event, f"waits {delay_s} s, shortest is {shortest}")
+        if error.details.get("group") in {"program", "limit"}:
+            self.census["graph: again after a failure of its own"] += 1
+        view.status, view.error, view.due = "retrying", error, event.data.retry_at
+
+    # How a node ends.
+
+    def _completed(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        data = event.data
+        assert isinstance(data, NodeCompleted)
+        if data.pinned:
+            self._check_pin(event, data, scope, view)
+        else:
+            self._check_success(event, data, node, view)
+        view.output, view.port = data.output, data.port
+        self._end_node(scope, node, view, "completed", event.node)
+
+    def _check_pin(self, event: Event, data: NodeCompleted, scope: Scope, view: View) -> None:
+        pin = scope.graph.pins.get(event.node or NodeId(""))
+        self.census["graph: pinned"] += 1
+        if scope is not self._root or pin is None or view.status != "pending":
+            self._say(event, "is said to be pinned")
+        elif (pin.output, pin.port) != (data.output, data.port):
+            self._say(event, f"is pinned to {pin}")
+
+    def _check_success(self, event: Event, data: NodeCompleted, node: Node, view: View) -> None:
+        expected = view.expected
+        if view.status not in {"running", "waiting", "expanded"}:
+            self._say(event, f"completes and is {view.status}")
+        if isinstance(node.spec, StepSpec):
+            expected = None if expected is not None else ("gives", output_of_script(view), None)
+        elif isinstance(node.spec, WaitSpec | ScriptSpec):
+            if isinstance(node.spec, WaitSpec) and (view.due is None or event.at < view.due - MILLISECOND):
+                self._say(event, f"ends its wait before {view.due}")
+            expected = ("gives", None, None)
+        elif view.status == "expanded" and expected is not None:
+            expected = ("gives", join_items(node, view, len(expected[1])), None)
+        if expected != ("gives", data.output, data.port):
+            self._say(event, f"gave {data.output!r} by {data.port}, expected was {expected}")
+
+    def _failed(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        assert isinstance(event.data, NodeFailed)
+        error = event.data.error
+        is_over_around = self._is_over_around(scope)
+        if view.status not in {"running", "waiting", "expanded", "retrying"}:
+            self._say(event, f"fails and is {view.status}")
+        if error.code == CUT_SHORT or (view.status == "retrying" and error.code != DEFECT):
+            if not is_over_around:
+                self._say(event, f"is cut off as {view.status}, and nothing has stopped")
+            self.census[f"graph: {view.status} cut short"] += 1
+        else:
+            self._check_failure(event, view, error)
+            if view.status == "expanded":
+                self._check_item_failure(event, node, view, error)
+            elif view.status == "running" and may_repeat(node, error, view.attempt) and not is_over_around:
+                self._say(event, f"fails after attempt {view.attempt}, {error.code}, against {node.retry}")
+        if error.code == DEFECT:
+            self._started_in_pause.pop(event.node or "", None)
+        view.error, view.output = error, {"error": msgspec.to_builtins(error)}
+        if error.code == DEFECT or (node.on_error is OnError.STOP and error.code != CUT_SHORT):
+            scope.failure = scope.failure or error
+        if error.code == DEFECT:
+            self._root.failure = self._root.failure or error
+        self.census[f"graph: failed and {node.on_error}"] += 1
+        self._end_node(scope, node, view, "failed", event.node)
+
+    def _check_failure(self, event: Event, view: View, error: Failure) -> None:
+        """What follows from its spec alone fails as that says, or not at all."""
+        expected = view.expected
+        if error.code == DEFECT or view.status == "expanded":
+            return
+        if expected is not None and expected[0] != "asks" and expected[:2] != ("fails", error.code):
+            self._say(event, f"{error.code}, expected was {expected}")
+        if expected is None and error.code in {"expression", "condition", "items", "wait"}:
+            self._say(event, f"{error.code}, and its fields have values")
+        if error.code == "input_expired":
+            expires_at = view.due.expires_at if isinstance(view.due, InputRequired) else None
+            if expires_at is None or event.at < expires_at - MILLISECOND:
+                self._say(event, f"expires before {expires_at}")
+
+    def _check_item_failure(self, event: Event, node: Node, view: View, error: Failure) -> None:
+        first = next((scope for scope in view.closed if scope.failure is not None), None)
+        keeps_going = isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
+        if keeps_going or first is None or first.failure is None:
+            self._say(event, f"{error.code}, and no item of it has failed")
+        elif error.code != first.failure.code or (first.index is not None and error.details["item"] != first.index):
+            self._say(event, f"{error}, its first item to fail was {first.index}: {first.failure}")
+
+    def _end_node(self, scope: Scope, node: Node, view: View, status: str, name: str | None = None) -> None:
+        view.status = status
+        self._placed.discard(name or "")
+        scope.left -= 1
+        if scope.left == 0 and scope.around is not None:
+            scope.around.views[scope.owner].closed.append(scope)
+
+    # What its spec makes of what is there.
+
+    def _expect(self, scope: Scope, node: Node) -> tuple[str, Any, str | None] | None:
+        try:
+            return begin(node, names_in(scope, self._root))
+        except NoValueError:
+            return "fails", "expression", None
+
+    # The whole.
+
+    def _check_progress(self, data: Progress) -> None:
+        total = len(self._root.nodes)
+        done = total - self._root.left
+        if (data.done, data.total, data.percent) != (done, total, 100 * done // total):
+            self.wrong.append(f"progress {data}, and {done} of {total} are over")
+        if data.percent <= self._percent:
+            self.wrong.append(f"progress {data.percent} after {self._percent}")
+        self._percent = data.percent
+
+    def _check_end(self, data: ExecutionEnded) -> None:
+        for scope in self._scopes.values():
+            for name, view in scope.views.items():
+                if view.status not in OVER:
+                    self.wrong.append(f"at the end {scope.name}/{name} is {view.status}")
+        self.wrong.extend(self._started_in_pause.values())
+        expected = self._verdict()
+        if data.status is not expected:
+            self.wrong.append(f"ended {data.status}, and should be {expected}")
+        failure = self._root.failure
+        if data.status in {Status.FAILED, Status.TIMEOUT} and (failure is None or data.error != failure):
+            self.wrong.append(f"ended with {data.error}, its first failure was {failure}")
+        if data.status is Status.COMPLETED and len(self._root.nodes) > 1 and self._percent != 100:
+            self.wrong.append(f"completed at {self._percent} percent")
+        self._count_stops()
+
+    def _count_stops(self) -> None:
+        views = self._root.views.values()
+        done = [view for view in views if view.status == "completed"]
+        undone = [view for view in views if view.error is not None and view.error.code == "not_run"]
+        is_cut = any(
+            view.error is not None and view.error.code == CUT_SHORT and len(view.closed) > 50 for view in views
+        )
+        if self._stop is not None and (is_cut or (len(done) > 50 and len(undone) > 50)):
+            self.census[f"graph: stopped among many nodes by {self._stop}"] += 1
+
+    def _verdict(self) -> Status:
+        failure = self._root.failure
+        if self._stop is StopMode.CANCEL:
+            return Status.CANCELLED
+        if failure is not None:
+            return Status.TIMEOUT if failure.code == "limit:wall" else Status.FAILED
+        undone = {"not_run", CUT_SHORT}
+        is_undone = any(view.error is not None and view.error.code in undone for view in self._root.views.values())
+        return Status.INTERRUPTED if self._stop is not None and is_undone else Status.COMPLETED
+
+
+_READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {
+    NodeStarted: Replay._started,
+    NodeSkipped: Replay._skipped,
+    NodeWaiting: Replay._waiting,
+    InputRequired: Replay._asking,
+    InputReceived: Replay._answered,
+    NodeExpanded: Replay._expanded,
+    Output: Replay._wrote,
+    OutputTruncated: Replay._wrote,
+    NodeRetrying: Replay._retrying,
+    NodeCompleted: Replay._completed,
+    NodeFailed: Replay._failed,
+}
+
+
+def check_graph(graph: Graph, events: Sequence[Event], *, is_given_up: bool, census: Counter[str]) -> Iterator[str]:
+    """Judge one journal.
+
+    Args:
+        is_given_up: whether it was ended from its record alone: then its nodes have no ends.
+    """
+    replay = Replay(graph)
+    for event in events:
+        if not (is_given_up and isinstance(event.data, ExecutionEnded)):
+            replay.read(event)
+    census.update(replay.census)
+    yield from replay.wrong
 
 
 def check_answers(evidence: Evidence, journals: Mapping[ExecutionId, Sequence[Event]]) -> Iterator[str]:
@@ -38,59 +424,3 @@ def check_answers(evidence: Evidence, journals: Mapping[ExecutionId, Sequence[Ev
         received = {(e.data.prompt_id, e.data.by) for e in events if isinstance(e.data, InputReceived)}
         if (answer.prompt_id, answer.by) not in received:
             yield f"{evidence.labels[answer.execution_id]}: the answer of {answer.by} was taken and is not there"
-
-
-def _check_needs(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
-    needs = {node.id: node.needs for node in graph.nodes}
-    completed = set()
-    for event in events:
-        if isinstance(event.data, NodeStarted) and event.node is not None:
-            missing = set(needs[event.node]) - completed
-            if missing:
-                yield f"node {event.node} starts before {', '.join(sorted(missing))}"
-        if isinstance(event.data, NodeCompleted):
-            completed.add(event.node)
-
-
-def _check_places(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
-    """No more scripts at one time than the graph allows."""
-    scripts = {node.id for node in graph.nodes if isinstance(node.spec, ScriptSpec)}
-    running = set()
-    for event in events:
-        if isinstance(event.data, NodeStarted) and event.node in scripts:
-            running.add(event.node)
-        if isinstance(event.data, NodeCompleted | NodeFailed | NodeRetrying):
-            running.discard(event.node)
-        if len(running) > graph.parallelism:
-            yield f"{len(running)} nodes run at one time, {graph.parallelism} may"
-
-
-def _check_repetitions(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
-    may_repeat = {node.id for node in graph.nodes if node.retry.on_lost}
-    for event in events:
-        if isinstance(event.data, NodeRetrying) and event.data.error.code in CUT_OFF and event.node not in may_repeat:
-            yield f"node {event.node} is repeated after {event.data.error.code}"
-
-
-def _check_waits(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
-    waits = {node.id: node.spec.seconds or 0.0 for node in graph.nodes if isinstance(node.spec, WaitSpec)}
-    began = {event.node: event.at for event in events if isinstance(event.data, NodeStarted)}
-    for event in events:
-        if isinstance(event.data, NodeCompleted) and event.node in waits:
-            took_s = (event.at - began[event.node]).total_seconds()
-            if took_s < waits[event.node] - 0.001:
-                yield f"node {event.node} waited {took_s} s of {waits[event.node]}"
-
-
-def _check_questions(events: Sequence[Event]) -> Iterator[str]:
-    """One answer to each question, and none to one that nobody asked or that is over."""
-    asked: dict[str, int] = {}
-    for event in events:
-        if isinstance(event.data, InputRequired):
-            asked[event.data.prompt_id] = 0
-        if isinstance(event.data, InputReceived):
-            if asked.get(event.data.prompt_id) != 0:
-                yield f"question {event.data.prompt_id} was answered, and not open"
-            asked[event.data.prompt_id] = 1
-        if isinstance(event.data, NodeSkipped | NodeFailed) and event.node is not None:
-            asked.pop(f"{event.node}.{event.attempt}", None)

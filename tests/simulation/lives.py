@@ -48,6 +48,13 @@ class Life:
         """Whether everything that is stored in this life is published in the same instant."""
         return self.is_alone and self.plan.end is LifeEnd.LAST and self.plan.trouble == Trouble()
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether nothing delays what is asked in this life, but a store that is a little slow."""
+        trouble = self.plan.trouble
+        is_well = trouble == Trouble(slowest_s=trouble.slowest_s) and trouble.slowest_s <= 0.05
+        return self.is_alone and self.plan.end is LifeEnd.LAST and is_well
+
     def published_since(self, execution_id: ExecutionId, since: float) -> list[tuple[float, int]]:
         """Give (when, bytes) of each batch that was stored in this life after a moment."""
         return [batch for batch in self.store.batches.get(execution_id, []) if batch[0] > since]
@@ -128,7 +135,7 @@ class Lives:
             raise ConnectionLostError
 
     def _choose(self, execution_id: ExecutionId | None) -> Life | None:
-        reachable = [life for life in self._up if not life.is_frozen]
+        reachable = [life for life in self._up if not life.is_frozen and not life.store.is_dead]
         if self.plan.rival is not None and execution_id is not None:
             record = self.contents.records[execution_id]
             if not record.status.is_final:

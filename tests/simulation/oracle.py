@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from execd.actors.step_runner import LAST_WORDS_S
 from execd.adapters.memory_store import MemoryStore
+from execd.core.advancing import FACTS_PER_STEP
 from execd.core.capture import output_bytes
 from execd.core.codec import decode_event, to_fact
 from execd.core.events import (
@@ -16,6 +19,7 @@ from execd.core.events import (
     InputRequired,
     NodeCompleted,
     NodeFailed,
+    NodeId,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
@@ -29,16 +33,21 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
-from execd.core.specs import Graph, decode_spec, graph_of
-from execd.core.state import IllegalTransitionError, fold, new_state
-from execd.core.transitions import Phase
+from execd.core.graph import Graph
+from execd.core.state import fold, new_state
+from execd.core.transitions import IllegalTransitionError, Phase
+from execd.core.workflows import decode_spec, graph_of
 from execd.ports import ExecutionRecord
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.graph_oracle import check_answers, check_graph
-from tests.simulation.plan import Ask, Plan
+from tests.simulation.graph_views import find_node
+from tests.simulation.plan import Ask, Ending, Plan
+from tests.simulation.requests import programs_by_source
 
 Journals = dict[ExecutionId, list[Event]]
 
+CANCEL_S = 2.0
+"""What a cancel may take besides the programs' own stubbornness."""
 PLATFORM_VERDICTS = {"platform:worker_lost", "platform:internal_error"}
 """Verdicts of execd itself on an attempt whose program it lost sight of."""
 
@@ -51,15 +60,17 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
     found.extend(_check_promises(plan, evidence))
     found.extend(_check_passes(evidence, contents))
     found.extend(_check_obeyed(evidence, journals))
+    found.extend(_check_cancels_in_time(plan, evidence))
     found.extend(check_answers(evidence, journals))
     for execution_id, events in journals.items():
         record = contents.records[execution_id]
+        graph = graph_of_record(record)
         mine = [attempt for attempt in evidence.attempts if attempt.execution_id == execution_id]
         checks = (
-            check_graph(graph_of_record(record), events),
+            check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census),
             _check_journal(record, events),
-            _check_fold(record, events),
-            _check_attempts(record, events, mine),
+            _check_fold(graph, events),
+            _check_attempts(graph, mine),
             _check_success(events, mine),
             _check_output(events, mine),
         )
@@ -115,6 +126,23 @@ def _check_obeyed(evidence: Evidence, journals: Journals) -> Iterator[str]:
                 yield f"{label}: the words of {obeyed.by} reached no program"
 
 
+def _check_cancels_in_time(plan: Plan, evidence: Evidence) -> Iterator[str]:
+    """A cancel takes as long as the most stubborn program, and little more."""
+    programs = programs_by_source(plan)
+    for obeyed in evidence.obeyed:
+        if obeyed.ask is not Ask.CANCEL or not obeyed.is_prompt:
+            continue
+        label = evidence.labels[obeyed.execution_id]
+        mine = [p for source, known in programs.items() if source.partition("/")[0] == label for p in known]
+        most_s = CANCEL_S + max((program.ignores_stop_s for program in mine), default=0.0)
+        if any(program.ending is Ending.SILENCE for program in mine):
+            most_s += LAST_WORDS_S
+        took_s = evidence.ended_at.get(obeyed.execution_id, math.inf) - obeyed.at
+        evidence.count("cancelled in time")
+        if took_s > most_s:
+            yield f"{label}: {obeyed.by} cancelled it, and it took {took_s:.3f} s, {most_s} may pass"
+
+
 def _check_journal(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[str]:
     """Numbered without gaps; one terminal event, one result, which is last; the record says the same."""
     if [event.seq for event in events] != list(range(1, len(events) + 1)):
@@ -130,19 +158,19 @@ def _check_journal(record: ExecutionRecord, events: Sequence[Event]) -> Iterator
         yield f"ended {endings[0].status}, its result says {results[0].status}, its record {record.status}"
 
 
-def _check_fold(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[str]:
-    """Its journal is one that the machine could have told, and every node and attempt has an end."""
+def _check_fold(graph: Graph, events: Sequence[Event]) -> Iterator[str]:
+    """Its journal is one that the machine could have told, and every attempt begins once and has an end."""
     if is_given_up(events):
         return
     try:
-        state = fold(new_state(graph_of_record(record)), map(to_fact, events))
+        state = fold(new_state(graph), map(to_fact, events))
     except IllegalTransitionError as error:
         yield f"its journal does not fold: {error}"
         return
     if state.phase is not Phase.STORED:
         yield f"its journal leaves it {state.phase.value}"
     begun = Counter((event.node, event.attempt) for event in events if isinstance(event.data, NodeStarted))
-    ended = Counter(
+    ended: Counter[tuple[NodeId | None, int | None]] = Counter(
         (event.node, event.attempt)
         for event in events
         if isinstance(event.data, NodeCompleted | NodeFailed | NodeRetrying | NodeSkipped) and event.attempt is not None
@@ -152,21 +180,12 @@ def _check_fold(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[st
             yield f"attempt {key} began {count} times and ended {ended[key]} times"
 
 
-def _check_attempts(record: ExecutionRecord, events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
-    """No more attempts than allowed, none after a success, and no program of a script without retries runs twice."""
-    retries = {node.id: node.retry.retries for node in graph_of_record(record).nodes}
-    completed: set[str] = set()
-    for event in events:
-        if isinstance(event.data, NodeCompleted) and event.node is not None:
-            completed.add(event.node)
-        if isinstance(event.data, NodeStarted) and event.node is not None:
-            if event.node in completed:
-                yield f"node {event.node} starts again after it completed"
-            if (event.attempt or 0) > 1 + retries[event.node]:
-                yield f"node {event.node} has attempt {event.attempt} and {retries[event.node]} retries"
+def _check_attempts(graph: Graph, attempts: Sequence[Attempt]) -> Iterator[str]:
+    """No program ran more often than its author allows."""
     for node, count in Counter(attempt.node for attempt in attempts if attempt.is_started).items():
-        if count > 1 + retries[node]:  # type: ignore[index] # a node of this graph
-            yield f"node {node} ran {count} times with {retries[node]} retries"  # type: ignore[index] # as above
+        retries = find_node(graph, node).retry.retries
+        if count > 1 + retries:
+            yield f"node {node} ran {count} times with {retries} retries"
 
 
 def _check_success(events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
@@ -187,12 +206,6 @@ def _check_success(events: Sequence[Event], attempts: Sequence[Attempt]) -> Iter
             code = attempt.record.exit_code if attempt is not None and attempt.record is not None else None
             if event.data.exit_code != code:
                 yield f"{event.data.pod} ended with {code}, and the journal says {event.data.exit_code}"
-    ending = next((event.data for event in events if isinstance(event.data, ExecutionEnded)), None)
-    if ending is not None and ending.status is Status.COMPLETED:
-        begun = {event.node for event in events if isinstance(event.data, NodeStarted)}
-        done = {event.node for event in events if isinstance(event.data, NodeCompleted)}
-        if begun != done or not done:
-            yield "it completed, and not all of its nodes did"
 
 
 def _has_succeeded(attempt: Attempt) -> bool:
@@ -256,6 +269,9 @@ def _count(evidence: Evidence, record: ExecutionRecord, events: Sequence[Event])
     if any((event.attempt or 0) > 1 for event in events):
         evidence.count("ran again")
     evidence.count(f"kind: {record.kind}")
+    if len(events) > FACTS_PER_STEP:
+        epochs = {evidence.epochs[record.id, event.seq] for event in events if isinstance(event.data, NodeCompleted)}
+        evidence.count("graph: many nodes" + (" in two lives" if len(epochs) > 1 else ""))
     for event in events:
         if isinstance(event.data, NodeWaiting | InputRequired | InputReceived | NodeSkipped):
             evidence.count(f"event: {event.type}")

@@ -25,6 +25,8 @@ from tests.simulation.requests import make_spec, open_prompts
 ASK_AGAIN_S = 0.5
 LOOK_EVERY_S = 2.0
 """How often somebody looks whether there is a question."""
+HASTE_S = 60.0
+"""What was not stored by then may never be."""
 MOST_ASKS = 60
 """A client gives up after these; with half a second between them that outlasts every trouble of a world."""
 
@@ -88,8 +90,19 @@ async def command(plan: CommandPlan, lives: Lives, evidence: Evidence) -> None:
     """Ask something of an execution that is known by then; of one that is not, nothing."""
     await trio.sleep(plan.at)
     execution_id = lives.find_id(plan.label)
+    if plan.after_events is not None:
+        execution_id = await _wait_hastily(plan.label, plan.after_events, lives, evidence)
     if execution_id is not None:
         await ask(plan, execution_id, lives, evidence)
+
+
+async def _wait_hastily(label: str, count: int, lives: Lives, evidence: Evidence) -> ExecutionId | None:
+    with trio.move_on_after(HASTE_S):
+        execution_id = await lives.wait_stored(label)
+        while len(lives.contents.journals[execution_id]) < count:
+            await evidence.grown.park()
+        return execution_id
+    return None
 
 
 async def ask(plan: CommandPlan, execution_id: ExecutionId, lives: Lives, evidence: Evidence) -> None:
@@ -98,6 +111,7 @@ async def ask(plan: CommandPlan, execution_id: ExecutionId, lives: Lives, eviden
         try:
             async with lives.connect(execution_id) as life:
                 await life.engine.command(execution_id, _make(plan))
+                is_prompt = life.is_prompt
         except OverloadedError:
             evidence.count("command refused for now")
         except (StoreUnavailableError, ConnectionLostError):
@@ -112,7 +126,7 @@ async def ask(plan: CommandPlan, execution_id: ExecutionId, lives: Lives, eviden
             evidence.note(plan.by, f"refused: {error.code}")
             return
         else:
-            _note_obeyed(plan, execution_id, lives, evidence)
+            _note_obeyed(plan, execution_id, lives, evidence, is_prompt=is_prompt)
             return
         await trio.sleep(ASK_AGAIN_S)
 
@@ -133,9 +147,11 @@ def _check_refusal(
         evidence.violate(f"{plan.by} was told that {plan.label} is over, and it is not")
 
 
-def _note_obeyed(plan: CommandPlan, execution_id: ExecutionId, lives: Lives, evidence: Evidence) -> None:
+def _note_obeyed(
+    plan: CommandPlan, execution_id: ExecutionId, lives: Lives, evidence: Evidence, *, is_prompt: bool
+) -> None:
     """Judge at the instant: a command that was answered is in the journal."""
-    evidence.obeyed.append(Obeyed(execution_id=execution_id, ask=plan.ask, by=plan.by))
+    evidence.obeyed.append(Obeyed(execution_id, plan.ask, plan.by, at=trio.current_time(), is_prompt=is_prompt))
     evidence.count(f"obeyed: {plan.ask.value}")
     evidence.note(plan.by, f"{plan.ask.value} {plan.label} obeyed")
     types = {event.type for event in lives.contents.journals[execution_id]}

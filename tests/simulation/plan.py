@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 
 from execd.core.events import Stream
+from execd.core.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +78,6 @@ class ProgramPlan:
     """Whether the machine has no sandbox for it."""
 
 
-class NodeKind(enum.Enum):
-    """What a node of a graph does."""
-
-    SCRIPT = "script"
-    WAIT = "wait"
-    INPUT = "input"
-
-
-@dataclass(frozen=True, slots=True)
-class NodePlan:
-    """One node of a workflow."""
-
-    id: str
-    kind: NodeKind
-    needs: tuple[str, ...]
-    retries: int
-    may_repeat: bool
-    """Whether its author says that an attempt which was cut off may be repeated."""
-    programs: tuple[ProgramPlan, ...]
-    seconds: float
-    """How long it waits, or asks."""
-    expires: bool
-
-
 @dataclass(frozen=True, slots=True)
 class SubmissionPlan:
     """One request, perhaps sent several times."""
@@ -115,9 +92,10 @@ class SubmissionPlan:
     """When it is sent once more, with the same key; 0 is the same instant."""
     programs: tuple[ProgramPlan, ...]
     """By attempt; the last stands for every later one."""
-    nodes: tuple[NodePlan, ...] = ()
+    graph: Graph | None = None
     """None: it is a script."""
-    parallelism: int = 1
+    node_programs: tuple[tuple[str, tuple[ProgramPlan, ...]], ...] = ()
+    """What each script of the graph does, by its source; in a body each item begins at another place of it."""
     answers_after: tuple[float, ...] = ()
     """How long each person who answers its questions takes."""
 
@@ -154,6 +132,8 @@ class CommandPlan:
     label: str
     at: float
     ask: Ask
+    after_events: int | None = None
+    """It is asked in the instant in which so many events of the execution are stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from tests.support.scripted_runner import ScriptedPod, ScriptedRunner
 
 CheckStart = Callable[[Attempt], None]
 """Judges, at the instant, whether a pod may start."""
-FindProgram = Callable[[str, int], ProgramPlan]
-"""Gives what an attempt does: by what its source says, and its number."""
+FindProgram = Callable[[str, str, int], ProgramPlan]
+"""Gives what an attempt does: by what its source says, its node, and its number."""
 
 
 class SimulatedPod(ScriptedPod):
@@ -104,7 +104,7 @@ class SimulatedRunner(ScriptedRunner):
 
     def prepare(self, request: PodRequest) -> SimulatedPod:
         label = request.spec.source
-        if self._find_program(label, request.attempt).is_refused:
+        if self._find_program(label, request.node, request.attempt).is_refused:
             self._evidence.count("no sandbox to be had")
             raise RunnerUnavailableError("there is no sandbox here")
         attempt = Attempt(
@@ -144,7 +144,7 @@ class SimulatedRunner(ScriptedRunner):
 
     async def _perform(self, pod: SimulatedPod) -> None:
         """Do what is planned, and heed a stop after as long as the plan ignores it."""
-        program = self._find_program(pod.attempt.label, pod.attempt.number)
+        program = self._find_program(pod.attempt.label, pod.attempt.node, pod.attempt.number)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_stop, pod, program.ignores_stop_s, nursery.cancel_scope)
             for act in program.acts:

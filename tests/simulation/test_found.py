@@ -14,7 +14,9 @@ from execd.actors.supervisor import supervise
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import OverloadedError
 from execd.core.events import NodeId, Prompt
-from execd.core.specs import InputSpec, Node, WorkflowSpec
+from execd.core.graph import Node
+from execd.core.nodes.waiting import InputSpec
+from execd.core.workflows import WorkflowSpec, store_node
 from execd.ports import Write, WriteOutcome
 from execd.telemetry import Counters
 from tests.support.engines import W, open_world, submission
@@ -56,7 +58,8 @@ async def test_a_repeated_request_whose_first_node_asks_takes_no_slot_for_ever(
 ) -> None:
     """The store refuses the second of two at one instant; its saga, which waits for a person, must notice that."""
     ask = InputSpec(prompts=(Prompt(key="name", label="Who?"),))
-    spec = WorkflowSpec(nodes=(Node(id=NodeId("ask"), type="input", label="ask", spec=ask),))
+    node = Node(id=NodeId("ask"), type="input", label="ask", spec=ask)
+    spec = WorkflowSpec(nodes=(store_node(node),))
     asked = msgspec.structs.replace(submission(spec=spec), idempotency_key="k", request_sha256="s")
     async with open_world(short) as world:
         async with trio.open_nursery() as nursery:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import trio
 
 from execd.core.errors import OverloadedError, StoreUnavailableError, TooManyStreamsError
-from execd.core.events import RESULT_STORED, ExecutionId, WorkspaceId
+from execd.core.event_types import RESULT_STORED
+from execd.core.events import ExecutionId, WorkspaceId
 from execd.ports import EvictedError, StreamedEvent, Subscription
 from tests.simulation.evidence import Evidence, Pass
 from tests.simulation.lives import ConnectionLostError, Life, Lives

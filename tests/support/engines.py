@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import trio
 
+from execd.actors.call_runner import Callers
 from execd.actors.engine import LocalEngine
 from execd.adapters.memory_store import MemoryStore
 from execd.bootstrap import Capacities, Parts, run_actors
@@ -94,13 +95,23 @@ async def open_world(
     store: Store | None = None,
     settings: Settings = TEST_SETTINGS,
     capacity: int | None = None,
+    callers: Callers | None = None,
 ) -> AsyncIterator[World]:
     """Run the real actors; `capacity` sets every mailbox, 0 hands each message over directly."""
     chosen = store or MemoryStore()
     sizes = Capacities() if capacity is None else Capacities(capacity, capacity, capacity, capacity)
     async with trio.open_nursery() as nursery:
         runner = ScriptedRunner(script, nursery)
-        parts = Parts(store=chosen, tokens=chosen, runner=runner, now=virtual_now, capacities=sizes)
+        parts = Parts(
+            store=chosen,
+            tokens=chosen,
+            definitions=chosen.definitions,
+            runner=runner,
+            now=virtual_now,
+            capacities=sizes,
+        )
+        if callers is not None:
+            parts = replace(parts, callers=callers)
         async with run_actors(parts, settings) as engine:
             yield World(engine, chosen, runner)
         nursery.cancel_scope.cancel()

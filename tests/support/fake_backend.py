@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -36,7 +37,10 @@ class FakeBackend:
     was_cancelled: trio.Event = field(default_factory=trio.Event)
     got_stdin: trio.Event = field(default_factory=trio.Event)
     cancelled: list[ExecutionId] = field(default_factory=list)
+    interrupted: list[ExecutionId] = field(default_factory=list)
     stdin: list[tuple[bytes, bool]] = field(default_factory=list)
+    answers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """What was answered; the journal then goes on."""
 
     async def runtimes(self) -> Sequence[RuntimeView]:
         await trio.lowlevel.checkpoint()
@@ -45,6 +49,19 @@ class FakeBackend:
     async def submit(self, request: RunRequest) -> ExecutionId:
         await trio.lowlevel.checkpoint()
         return self.events[0].execution_id
+
+    async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
+        await trio.lowlevel.checkpoint()
+        return self.events[0].execution_id
+
+    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+        await trio.lowlevel.checkpoint()
+        return self.events[0].execution_id
+
+    async def answer(self, execution_id: ExecutionId, *, prompt_id: str, values: Mapping[str, str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.answers.append((prompt_id, dict(values)))
+        self.go_on.set()
 
     @trio.as_safe_channel
     async def journal(self, execution_id: ExecutionId, *, after_seq: int) -> AsyncGenerator[StoredEvent, None]:
@@ -63,6 +80,8 @@ class FakeBackend:
 
     async def interrupt(self, execution_id: ExecutionId) -> None:
         await trio.lowlevel.checkpoint()
+        self.interrupted.append(execution_id)
+        self.go_on.set()
 
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
         await trio.lowlevel.checkpoint()

@@ -23,6 +23,7 @@ class TroubledStore(MemoryStore):
         super().__init__()
         if contents is not None:
             self.records, self.journals, self.leases = contents.records, contents.journals, contents.leases
+            self.definitions = contents.definitions
         self.is_away = False
         self.gate: trio.Event | None = None
         self.defects = 0

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from execd.core.calls import cancelled, failed, succeeded
 from execd.core.codec import decode_event, number_fact, to_fact
 from execd.core.events import (
     EventData,
@@ -34,16 +35,36 @@ from execd.core.graph import Graph, Need, Node, OnError, Pin
 from execd.core.nodes import type_of
 from execd.core.nodes.bodies import CallSpec, MapSpec
 from execd.core.nodes.conditions import IfSpec, SwitchSpec
+from execd.core.nodes.http_call import HttpSpec
+from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import WaitSpec
-from execd.core.signals import InputProvided, Lost, OutputArrived, PauseAsked, ResumeAsked, StopAsked
+from execd.core.signals import (
+    CallReturned,
+    DeltaArrived,
+    InputProvided,
+    Lost,
+    OutputArrived,
+    PauseAsked,
+    ResumeAsked,
+    StopAsked,
+)
 from execd.core.specs import RetryPolicy
 from execd.core.state import fold
 from execd.core.transitions import Phase
 from tests.unit.test_machine import AT, FAILURE, LOST, SUCCESS, YES_OR_NO, World, needs_of, queued, script
 
 WORK = StepSpec(script=script())
+FETCH = HttpSpec(url="https://example.com")
+ASK_MODEL = LlmSpec(base_url="https://example.com/v1", model="m", prompt="hi")
+CALL_ENDS = (
+    succeeded({"status": 200}),
+    failed("http", "status", "busy", is_final=False, retry_after_s=3.0),
+    failed("http", "status", "not there", is_final=True),
+    failed("http", "timeout", "late", is_final=False, was_cut_off=True),
+    cancelled(),
+)
 
 
 def node(name: str, spec: Any, needs: str = "", *, body: Graph | None = None, **more: Any) -> Node:
@@ -161,6 +182,40 @@ def test_a_failure_may_take_a_branch_of_its_own(outcome: Any, ran: str) -> None:
 
     assert world.result.status is Status.COMPLETED
     assert set(world.result.outputs) - {"work"} == {ran}
+
+
+@pytest.mark.parametrize("choice", list(OnError))
+def test_a_defect_of_execd_fails_the_whole_whatever_its_node_says(choice: OnError) -> None:
+    """What a node does about failures of its own is no answer to a crash of what runs it."""
+    body = graph(node("w", WORK, on_error=choice))
+    world = World(graph(mapped(body, [1, 2], on_item_error="continue"), node("after", WORK, "each")))
+    world.begin()
+    world.hear(Lost(at=AT, code="internal_error"))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert world.result.error.code == "internal_error"
+    assert "after" not in told(world, NodeStarted)
+
+
+def test_a_defect_while_nothing_of_a_body_has_begun_ends_it_too() -> None:
+    """A map that is expanded while nobody may start has no node that could fail; the next one does in its place."""
+    world = World(graph(mapped(graph(node("a", WaitSpec(seconds=1)), node("w", WORK, "a")), [1])))
+    world.begin()
+    world.hear(PauseAsked(at=AT, by="u"))
+    world.fire(NodeId("each[0]/a"), 1)
+    world.hear(Lost(at=AT, code="internal_error"))
+
+    assert world.result.status is Status.FAILED
+
+
+def test_a_defect_before_the_beginning_starts_no_pinned_node() -> None:
+    """What is known already never runs, also where a node is needed that can fail."""
+    world = World(graph(node("a", WORK), node("b", WORK, "a"), pins={NodeId("a"): Pin(output=1)}))
+    world.hear(Lost(at=AT, code="internal_error"))
+
+    assert world.result.status is Status.FAILED
+    assert told(world, NodeStarted) == ["b"]
 
 
 def test_a_failure_stops_the_rest_and_lets_what_runs_finish() -> None:
@@ -357,7 +412,16 @@ def any_graph(draw: st.DrawFn, depth: int = 2) -> Graph:
     for index in range(draw(st.integers(1, 5 if depth == 2 else 3))):
         earlier = sorted(draw(st.sets(st.integers(0, index - 1), max_size=3))) if nodes else []
         needs = tuple(Need(nodes[i].id, draw(st.sampled_from(_ports(nodes[i])))) for i in earlier)
-        kinds = [WORK, WORK, SetSpec(values=1), IfSpec(condition=True), WaitSpec(seconds=1.0), YES_OR_NO]
+        kinds = [
+            WORK,
+            WORK,
+            SetSpec(values=1),
+            IfSpec(condition=True),
+            WaitSpec(seconds=1.0),
+            YES_OR_NO,
+            FETCH,
+            ASK_MODEL,
+        ]
         spec = draw(st.sampled_from([*kinds, "map", "call"] if depth else kinds))
         body = None
         if spec == "map":
@@ -411,6 +475,8 @@ def test_any_graph_in_any_world_comes_to_one_end(whole: Graph, seed: int) -> Non
     assert len([f for f in world.facts if isinstance(f.data, ExecutionEnded)]) == 1
     assert isinstance(world.facts[-1].data, ResultStored)
     assert len(world.started) == len(set(world.started))
+    calls = [(order.node, order.attempt) for order in world.calls]
+    assert len(calls) == len(set(calls)), "no call is made twice in one attempt"
     begun = set(told(world, NodeStarted)) | set(told(world, NodeExpanded))
     assert begun <= set(told(world, NodeCompleted)) | set(told(world, NodeFailed))
     assert not set(told(world, NodeSkipped)) & begun
@@ -441,6 +507,11 @@ def _anything(world: World, rng: random.Random) -> None:
         world.fire(name, attempt)
     elif running:
         name, attempt = rng.choice(running)
+        if isinstance(world.state.planned(name).node.spec, HttpSpec | LlmSpec):
+            delta = DeltaArrived(at=world.now, node=name, attempt=attempt, delta="x")
+            end = CallReturned(at=world.now, node=name, attempt=attempt, result=rng.choice(CALL_ENDS))
+            world.hear(rng.choice([delta, end]))
+            return
         world.exit(rng.choice([SUCCESS, SUCCESS, SUCCESS, FAILURE, LOST]), name, attempt)
     elif world.state.phase is Phase.PAUSED:
         world.hear(ResumeAsked(at=world.now, by="u"))

@@ -112,6 +112,7 @@ def test_every_test_has_a_sentence() -> None:
 
 RANKS = {
     "step_runner": 0,
+    "call_runner": 0,
     "pod_watcher": 0,
     "engine": 0,
     "lease_keeper": 0,

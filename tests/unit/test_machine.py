@@ -37,6 +37,7 @@ from execd.core.signals import (
     Begin,
     GoOn,
     InputProvided,
+    LaunchCall,
     LaunchNode,
     Lost,
     NodeExited,
@@ -91,6 +92,7 @@ class World:
         self.proceeds = 0
         self.scripts: list[ScriptSpec] = []
         self.timers: list[tuple[NodeId, int]] = []
+        self.calls: list[LaunchCall] = []
 
     def hear(self, signal: Signal) -> None:
         before = self.state.head_seq
@@ -109,6 +111,8 @@ class World:
                     self.started.append((node, attempt))
                 case StopNode(node=node, attempt=attempt):
                     self.stopped.add((node, attempt))
+                case LaunchCall():
+                    self.calls.append(order)
                 case Proceed():
                     self.proceeds += 1
                 case SetTimer(node=node, attempt=attempt):

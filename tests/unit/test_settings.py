@@ -32,6 +32,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ({"EXECD_HTTP__PROT": "1"}, "prot"),
         ({"EXECD_STORE__DURABILITY": "maybe"}, "store.durability"),
         ({"EXECD_SANDBOX__DEFAULTS__WALL_S": "long"}, "wall_s"),
+        ({"EXECD_OUTBOUND__DENIED_NETWORKS": "10.0.0.0/8,10.0.0.300"}, "outbound"),
+        ({"EXECD_OUTBOUND__PER_HOST": "0"}, "outbound.per_host"),
     ],
 )
 def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:
@@ -63,6 +65,16 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 def test_loopback_is_known(host: str, is_loopback: bool) -> None:
     """Only on loopback is a token printed and a proxy not needed."""
     assert load_settings(environ={"EXECD_HTTP__HOST": host}).is_loopback is is_loopback
+
+
+def test_lists_may_come_from_the_environment() -> None:
+    """Where containers are configured there are no files."""
+    environ = {"EXECD_OUTBOUND__ONLY_HOSTS": "a.example,*.b.example", "EXECD_OUTBOUND__ALLOW_PRIVATE": "false"}
+
+    outbound = load_settings(environ=environ).outbound
+
+    assert outbound.only_hosts == ("a.example", "*.b.example")
+    assert outbound.allow_private is False
 
 
 def test_the_languages_that_come_with_execd_are_whole() -> None:

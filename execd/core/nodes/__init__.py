@@ -8,13 +8,17 @@ import msgspec
 
 from execd.core.nodes.bodies import CallType, MapType
 from execd.core.nodes.conditions import IfType, SwitchType
+from execd.core.nodes.http_call import HttpType
 from execd.core.nodes.kinds import NodeType
+from execd.core.nodes.llm import LlmType
 from execd.core.nodes.scripts import StepType, WholeScriptType
 from execd.core.nodes.set_values import SetType
 from execd.core.nodes.waiting import InputType, WaitType
 
 TYPES: tuple[NodeType[Any], ...] = (
     StepType(),
+    HttpType(),
+    LlmType(),
     SetType(),
     IfType(),
     SwitchType(),

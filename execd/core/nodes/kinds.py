@@ -1,6 +1,6 @@
 """What a node type is: its spec, which of its fields hold expressions, and how it begins.
 
-A type decides and never does: `begin` is pure and says what the machine should do. There are six beginnings, and a new
+A type decides and never does: `begin` is pure and says what the machine should do. There are seven beginnings, and a new
 type is one file that gives some of them, and one line in the registry.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
+from execd.core.calls import Call
 from execd.core.events import Failure, Prompt
 from execd.core.fields import Faults, Fields
 from execd.core.script_fields import ScriptTools
@@ -44,6 +45,12 @@ class Runs(msgspec.Struct, frozen=True):
     script: ScriptSpec
 
 
+class Calls(msgspec.Struct, frozen=True):
+    """It asks something of the outside."""
+
+    call: Call
+
+
 class Waits(msgspec.Struct, frozen=True):
     """It lets time pass until then."""
 
@@ -70,7 +77,7 @@ class Expands(msgspec.Struct, frozen=True):
     """Whether the output is a list, of one value for each item; else there is one item, and its output is the node's."""
 
 
-Beginning = Done | Fails | Runs | Waits | Asks | Expands
+Beginning = Done | Fails | Runs | Calls | Waits | Asks | Expands
 
 S = TypeVar("S", bound=msgspec.Struct)
 

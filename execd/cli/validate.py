@@ -1,0 +1,56 @@
+"""`execd validate`: everything that is wrong with a workflow's file, at once, without running it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from execd.cli.connect import leave_with, read_target, target_options
+from execd.cli.exit_codes import ExitCode
+from execd.cli.reading import read_text
+from execd.core.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from execd.cli.connect import Target
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-")
+@target_options
+def validate(**options: Any) -> None:
+    """Check a workflow in YAML or JSON: fields, needs, cycles, expressions and what they refer to.
+
+    Each fault has its line, its path and what would be accepted. Nothing runs and no server is asked; languages and
+    limits are those of this machine's settings. Exits 0 when it is right and 2 when it is not.
+    """
+    leave_with(partial(_validate, read_target(options), options["file"]))
+
+
+def _validate(target: Target, file: str) -> int:
+    from execd.cli.workflow_files import line_of, lines_of, read_request
+    from execd.core.requests import parse_request
+    from execd.core.script_fields import ScriptTools
+    from execd.settings import load_runtimes
+
+    text = read_text(file)
+    settings = target.settings()
+    sandbox = settings.sandbox
+    tools = ScriptTools(runtimes=load_runtimes(settings), defaults=sandbox.defaults, caps=sandbox.caps)
+    try:
+        parse_request(read_request(text, file=file), tools)
+    except InvalidRequestError as error:
+        if not error.faults:
+            raise
+        lines = lines_of(text)
+        for fault in error.faults:
+            line = line_of(fault.path, lines)
+            place = file if line is None else f"{file}:{line}"
+            accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
+            click.echo(
+                f"{place}: {click.style(fault.path or 'the file', bold=True)} {fault.message}{accepted}", err=True
+            )
+        return ExitCode.REFUSED
+    click.echo(f"{file}: right")
+    return ExitCode.OK

@@ -1,0 +1,134 @@
+"""Files that hold a request instead of a program: a workflow in YAML or JSON. Pure, but for `read_value`'s `@file`.
+
+A file is a request if its name says YAML or JSON; it then has a `kind`, or `nodes`, which makes it a workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from execd.core.errors import FieldFault, InvalidRequestError
+
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+WORKFLOW_LANGUAGE = "workflow"
+"""What `--lang` says of a workflow that comes from stdin and so has no name."""
+
+
+def is_request_file(file: str, language: str | None) -> bool:
+    """Say whether a file is read as a request: `--lang` decides, else the end of its name."""
+    if language is not None:
+        return language == WORKFLOW_LANGUAGE
+    return Path(file).suffix.lower() in SUFFIXES
+
+
+def read_request(text: str, *, file: str) -> dict[str, Any]:
+    """Read the body of a request from a file's text.
+
+    Raises:
+        InvalidRequestError: it is no YAML or JSON, or no object with a `kind` or `nodes`.
+    """
+    body = _decode(text, file=file)
+    if not isinstance(body, Mapping) or not ("kind" in body or "nodes" in body):
+        fault = FieldFault("", "has neither kind nor nodes", "a workflow: an object with nodes")
+        raise InvalidRequestError(f"{file} is no workflow", faults=(fault,))
+    return {"name": Path(file).stem, "kind": WORKFLOW_LANGUAGE, **body}
+
+
+def _decode(text: str, *, file: str) -> Any:
+    from execd.core.yaml_text import parse_yaml
+
+    if Path(file).suffix.lower() != ".json":
+        return parse_yaml(text.encode())
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(file, str(error) or "it is nested too deeply", "JSON") from None
+
+
+def _unreadable(file: str, why: str, accepted: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{file} cannot be read: {why}", faults=(FieldFault("", why, accepted),))
+
+
+def with_values(body: dict[str, Any], *, input_text: str | None, variables: Iterable[str]) -> dict[str, Any]:
+    """Put what `--input` and `--var` say in place of what the file has.
+
+    Raises:
+        InvalidRequestError: `--input` is no JSON, or `--var` names nothing the file has.
+    """
+    if input_text is not None:
+        body = {**body, "input": read_value(input_text, option="--input")}
+    known = body.get("vars")
+    changed: dict[str, Any] = dict(known) if isinstance(known, Mapping) else {}
+    for pair in variables:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in changed:
+            wrong = "is no variable of the workflow" if equals else "is no pair"
+            raise _wrong("--var", f"`{name}` {wrong}", "NAME=VALUE of " + (", ".join(sorted(changed)) or "no variable"))
+        changed[name] = _as_default(text, changed[name])
+    return {**body, "vars": changed} if changed else body
+
+
+def read_value(text: str, *, option: str) -> Any:
+    """Read JSON that was typed, or that is in the file an `@` leads to."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(option, f"cannot read {text[1:]}: {error}", "JSON, or @ and a file of JSON") from None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _wrong(option, f"is no JSON: {error}", "JSON, or @ and a file of JSON") from None
+
+
+def _as_default(text: str, default: Any) -> Any:
+    """A variable that is text stays text, so that `--var version=1.0` keeps its dot; any other is read as JSON if it is."""
+    if isinstance(default, str):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _wrong(path: str, message: str, accepted: str) -> InvalidRequestError:
+    return InvalidRequestError("the command line is wrong", faults=(FieldFault(path, message, accepted),))
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """Give the line of each field by its path, as faults name it; what cannot be read has none."""
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    found: dict[str, int] = {"": 1}
+    seen: set[int] = set()
+    waiting = [("", root)]
+    while waiting:
+        path, node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = f"{path}.{key.value}" if path else str(key.value)
+                found[name] = key.start_mark.line + 1
+                waiting.append((name, value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                found[f"{path}[{index}]"] = value.start_mark.line + 1
+                waiting.append((f"{path}[{index}]", value))
+    return found
+
+
+def line_of(path: str, lines: Mapping[str, int]) -> int | None:
+    """Give the line of a fault: its field's, or that of the nearest thing around it."""
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path)

@@ -1,0 +1,75 @@
+"""Workflows from files: what counts as one, what is typed beside it, and the lines of faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from execd.cli.workflow_files import is_request_file, line_of, lines_of, read_request, with_values
+from execd.core.errors import InvalidRequestError
+
+TEXT = """\
+# a comment
+kind: workflow
+vars: {a: one, b: 2}
+nodes:
+  - id: x
+    needs:
+      - y
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "language", "expected"),
+    [("w.yaml", None, True), ("w.YML", None, True), ("w.json", None, True), ("w.py", None, False),
+     ("-", "workflow", True), ("-", None, False), ("w.yaml", "bash", False)],
+)  # fmt: skip
+def test_the_name_says_what_is_a_workflow(file: str, language: str | None, expected: bool) -> None:
+    """A script keeps being a script, and `--lang` has the last word."""
+    assert is_request_file(file, language) is expected
+
+
+def test_a_file_is_named_after_itself() -> None:
+    """A list of executions that are all called `workflow` helps nobody; a name in the file counts more."""
+    assert read_request("nodes: []", file="dir/nightly.yaml") == {"name": "nightly", "kind": "workflow", "nodes": []}
+    assert read_request('{"name": "x", "nodes": []}', file="w.json")["name"] == "x"
+
+
+@pytest.mark.parametrize("text", ["a: 1", "[]", "x", "", "nodes: [", "nodes: *alias"])
+@pytest.mark.parametrize("file", ["w.yaml", "w.json"])
+def test_what_is_no_workflow_is_refused(text: str, file: str) -> None:
+    """With a fault, never a trace."""
+    with pytest.raises(InvalidRequestError) as refused:
+        read_request(text, file=file)
+
+    assert refused.value.faults
+
+
+def test_a_variable_keeps_the_kind_its_file_gives_it() -> None:
+    """`--var version=1.0` stays a text where the file has one; a number stays a number."""
+    body = read_request(TEXT, file="w.yaml")
+
+    assert with_values(body, input_text='{"n": 1}', variables=["a=1.0", "b=3"])["vars"] == {"a": "1.0", "b": 3}
+    assert with_values(body, input_text='{"n": 1}', variables=[])["input"] == {"n": 1}
+    assert with_values(body, input_text=None, variables=["b=later"])["vars"]["b"] == "later"
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("", 1),
+        ("kind", 2),
+        ("vars.b", 3),
+        ("nodes[0]", 5),
+        ("nodes[0].needs[0]", 7),
+        ("nodes[0].type", 5),
+        ("odd.x", 1),
+    ],
+)
+def test_a_fault_has_the_line_of_the_nearest_thing_there_is(path: str, line: int) -> None:
+    """A field that is missing has no line of its own; what it is missing from has."""
+    assert line_of(path, lines_of(TEXT)) == line
+
+
+def test_what_cannot_be_read_has_no_lines() -> None:
+    """The fault itself says where reading stopped."""
+    assert lines_of("a: [") == {}
