@@ -128,7 +128,7 @@ class Lives:
             raise ConnectionLostError
 
     def _choose(self, execution_id: ExecutionId | None) -> Life | None:
-        reachable = [life for life in self._up if not life.is_frozen]
+        reachable = [life for life in self._up if not life.is_frozen and not life.store.is_dead]
         if self.plan.rival is not None and execution_id is not None:
             record = self.contents.records[execution_id]
             if not record.status.is_final:
