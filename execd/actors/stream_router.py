@@ -93,10 +93,13 @@ class StreamRouter:
                     self._drop(channel)
 
     def _drop(self, channel: BroadcastLog) -> None:
-        """Empty a log, so that who watches it reads the store; one that nobody watches is gone."""
+        """Empty a log, so that who watches it reads the store; one that nobody watches is gone. It may be gone already, and
+        another in its place, because the store takes its time."""
+        if self._logs.get(channel.execution_id) is not channel:
+            return
         self._kept_bytes -= channel.clear()
         if not channel.cursors:
-            self._logs.pop(channel.execution_id, None)
+            del self._logs[channel.execution_id]
 
     async def _is_behind(self, channel: BroadcastLog) -> bool:
         known = channel.last_seq or min((cursor.last_seq for cursor in channel.cursors), default=0)
