@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SEEDS = 600
+"""Worlds in which the simulation looks for each bug."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Bug:
     wrong: str
     tests: str = "tests/actors tests/unit/test_machine.py tests/contract/test_store_contract.py"
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the simulated worlds run this code: they have no doors, no file and no sandbox."""
+        return self.path.startswith(("execd/core", "execd/actors", "execd/adapters/memory"))
+
 
 BUGS = (
     Bug(
@@ -35,6 +42,20 @@ BUGS = (
         "execd/actors/journal.py",
         "enumerate(facts, start=after_seq + 1)",
         "enumerate(facts, start=after_seq + 2)",
+    ),
+    Bug(
+        "1",
+        "a page is handed out twice",
+        "execd/actors/broadcast.py",
+        "self.last_seq = events[-1].seq\n        self._seen",
+        "self.last_seq = events[0].seq\n        self._seen",
+    ),
+    Bug(
+        "1",
+        "what was stored and not published is never shown",
+        "execd/actors/stream_router.py",
+        "LOOK_AGAIN_S = 5.0",
+        "LOOK_AGAIN_S = 1e9",
     ),
     Bug("1", "replay is off by one", "execd/actors/broadcast.py", "seq + 1 - first)", "seq + 2 - first)"),
     Bug(
@@ -110,8 +131,8 @@ BUGS = (
         "6",
         "a lease that runs protects nothing",
         "execd/adapters/sqlite_store.py",
-        "if deadline > time.monotonic())",
-        "if deadline < 0)",
+        "if deadline > time.monotonic()}",
+        "if deadline < 0}",
         "tests/contract/test_store_contract.py",
     ),
     Bug(
@@ -144,6 +165,15 @@ BUGS = (
         "execd/adapters/sqlite_writes.py",
         "AND epoch = ? AND head_seq",
         "AND ? > 0 AND head_seq",
+    ),
+    Bug(
+        "7",
+        "a slow viewer holds up everybody",
+        "execd/actors/stream_router.py",
+        "            self._forget_cold()\n\n    async def _look_again",
+        "            self._forget_cold()\n"
+        "            while any(cursor.lag_bytes for log_ in self._logs.values() for cursor in log_.cursors):\n"
+        "                await trio.sleep(0.01)\n\n    async def _look_again",
     ),
     Bug(
         "7",
@@ -203,12 +233,14 @@ def main() -> int:
     if any(_failures(ROOT, tests) for tests in {bug.tests for bug in BUGS}):
         raise SystemExit("the suites must pass before a bug is planted")
     unnoticed = 0
-    sys.stdout.write("| invariant | planted bug | caught by |\n|---|---|---|\n")
+    sys.stdout.write("| invariant | planted bug | caught by | in the simulation, by seed |\n|---|---|---|---|\n")
     for bug in BUGS:
         with tempfile.TemporaryDirectory() as folder:
-            failed = _failures(_plant(bug, Path(folder) / "tree"), bug.tests)
+            tree = _plant(bug, Path(folder) / "tree")
+            failed = _failures(tree, bug.tests)
+            seed = _first_seed(tree) if bug.is_simulated else "-"
         unnoticed += not failed
-        sys.stdout.write(f"| {bug.invariant} | {bug.what} | {', '.join(failed) or '**nothing**'} |\n")
+        sys.stdout.write(f"| {bug.invariant} | {bug.what} | {', '.join(failed) or '**nothing**'} | {seed} |\n")
         sys.stdout.flush()
     return unnoticed
 
@@ -233,6 +265,14 @@ def _failures(tree: Path, tests: str) -> list[str]:
     failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     names = [line.split("::")[-1].split(" ")[0] for line in failed]
     return names or ([f"pytest exit {run.returncode}"] if run.returncode else [])
+
+
+def _first_seed(tree: Path) -> str:
+    """Give the first seed whose world goes wrong with the bug in it."""
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS), "--most-failures", "1"]
+    run = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    found = [line.split()[1].rstrip(":") for line in run.stdout.splitlines() if line.startswith("seed ")]
+    return found[0] if found else f"not in {SEEDS}"
 
 
 if __name__ == "__main__":

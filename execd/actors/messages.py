@@ -152,12 +152,7 @@ class Subscribe:
     reply: Reply[Subscription]
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationsLost:
-    """A result writer starts: one before it may have crashed with events stored and never published."""
-
-
-RouterMessage = PublishEvents | PublicationsLost | Subscribe
+RouterMessage = PublishEvents | Subscribe
 
 
 def events_of(write: Write) -> tuple[StoredEvent, ...]:

@@ -2,7 +2,7 @@
 
 Owns: nothing but the batch in hand. The store is its state.
 Receives: `StoreWrite`, `AdoptExecutions`, `SweepEnded`, `RenewLease`, `ReleaseLease`.
-Sends: `PublishEvents` to the stream router, strictly after the store said yes; `PublicationsLost` when it starts.
+Sends: `PublishEvents` to the stream router, strictly after the store said yes.
 
 Group commit without a timer: whatever waits when the store is free goes into one batch, so one write alone is never
 delayed and a thousand at once cost few commits.
@@ -21,7 +21,6 @@ import trio
 
 from execd.actors.messages import (
     AdoptExecutions,
-    PublicationsLost,
     PublishEvents,
     ReleaseLease,
     RenewLease,
@@ -53,7 +52,7 @@ async def run_result_writer(
     inbox: Mailbox[WriterMessage],
     *,
     store: Store,
-    to_router: trio.MemorySendChannel[PublishEvents | PublicationsLost],
+    to_router: trio.MemorySendChannel[PublishEvents],
     counters: Counters,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,7 +62,6 @@ async def run_result_writer(
         store: asked again and again while it raises StoreUnavailableError.
     """
     task_status.started()
-    await to_router.send(PublicationsLost())
     async for message in inbox.rx:
         batch = [message, *inbox.drain_nowait(BATCH_LIMIT - 1)]
         writes = [item for item in batch if isinstance(item, StoreWrite)]
@@ -102,7 +100,7 @@ async def _store_and_publish(
     batch: Sequence[StoreWrite],
     *,
     store: Store,
-    to_router: trio.MemorySendChannel[PublishEvents | PublicationsLost],
+    to_router: trio.MemorySendChannel[PublishEvents],
     counters: Counters,
 ) -> None:
     writes = [message.write for message in batch]

@@ -1,9 +1,8 @@
 """The stream router: carries stored events to whoever watches.
 
 Owns: the broadcast log of every execution that runs or ended lately, and every viewer's cursor.
-Receives: `PublishEvents` and `PublicationsLost` from the result writer, `Subscribe` from the edges. Closing a cursor and
-`drain` are plain calls: they are atomic on trio's one thread and cannot wait, so a full mailbox never keeps a viewer's
-place occupied.
+Receives: `PublishEvents` from the result writer, `Subscribe` from the edges. Closing a cursor and `drain` are plain calls:
+they are atomic on trio's one thread and cannot wait, so a full mailbox never keeps a viewer's place occupied.
 
 Never: waits for a viewer. One that lags too far is evicted with a reason and its last seq.
 A crash loses only memory: viewers are evicted, resume, and read from the store what was in the logs. Whoever asked with the
@@ -21,7 +20,7 @@ import structlog
 import trio
 
 from execd.actors.broadcast import BroadcastLog, Cursor
-from execd.actors.messages import PublicationsLost, PublishEvents, RouterMessage, Subscribe
+from execd.actors.messages import PublishEvents, RouterMessage, Subscribe
 from execd.core.codec import StoredEvent
 from execd.core.errors import OverloadedError, StoreUnavailableError, TooManyStreamsError
 from execd.core.events import ExecutionId, WorkspaceId
@@ -85,16 +84,25 @@ class StreamRouter:
             self._forget_cold()
 
     async def _look_again(self) -> None:
-        """For ever: what another instance stores is never published here, so watched logs that are quiet are compared with
-        the store: later, but complete. One look serves all who watch a log."""
+        """For ever: what another instance stores is never published here, nor what was stored in the instant in which the
+        writer died. So logs that are quiet are compared with the store: later, but complete. One look serves all who watch."""
         while True:
             await trio.sleep(LOOK_AGAIN_S)
-            for channel in [channel for channel in self._logs.values() if channel.cursors and not channel.is_ended]:
-                if channel.cursors and not channel.has_news_since_last_look() and await self._is_behind(channel):
-                    self._kept_bytes -= channel.clear()
+            for channel in [channel for channel in self._logs.values() if not channel.is_ended]:
+                if not channel.has_news_since_last_look() and await self._is_behind(channel):
+                    self._drop(channel)
+
+    def _drop(self, channel: BroadcastLog) -> None:
+        """Empty a log, so that who watches it reads the store; one that nobody watches is gone. It may be gone already, and
+        another in its place, because the store takes its time."""
+        if self._logs.get(channel.execution_id) is not channel:
+            return
+        self._kept_bytes -= channel.clear()
+        if not channel.cursors:
+            del self._logs[channel.execution_id]
 
     async def _is_behind(self, channel: BroadcastLog) -> bool:
-        known = channel.last_seq or min(cursor.last_seq for cursor in channel.cursors)
+        known = channel.last_seq or min((cursor.last_seq for cursor in channel.cursors), default=0)
         try:
             return bool(await self._store.read_events(channel.execution_id, after_seq=known, limit_bytes=1))
         except StoreUnavailableError:
@@ -116,8 +124,6 @@ class StreamRouter:
         match message:
             case PublishEvents(events=events):
                 self._publish(events)
-            case PublicationsLost():
-                self._forget_hot()
             case Subscribe(reply=reply):
                 try:
                     self._subscribe(message)
@@ -215,14 +221,6 @@ class StreamRouter:
             self._kept_bytes -= channel.clear()
             if not channel.cursors:
                 del self._logs[execution_id]
-
-    def _forget_hot(self) -> None:
-        """What was stored and never published may be the end of a journal, after which nothing would ever wake its viewers:
-        every log that has not ended is emptied, so that they look into the store."""
-        for channel in [channel for channel in self._logs.values() if not channel.is_ended]:
-            self._kept_bytes -= channel.clear()
-            if not channel.cursors:
-                del self._logs[channel.execution_id]
 
     def _forget_everything(self) -> None:
         self._logs.clear()

@@ -48,7 +48,7 @@ async def test_a_viewer_learns_of_an_end_that_was_stored_and_never_published(
         with trio.fail_after(60):
             events = await world.watch(execution_id)
 
-        await trio.sleep(1)
+        await trio.sleep(10)
         assert world.engine.statistics()["execd_hot_bytes"] == 0
     assert events[-1].type == "result_stored"
 
