@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import fanout, start
+from bench import fanout, start, workflow
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -18,7 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--quick", action="store_true", help="fewer runs, nothing written")
     quick = parser.parse_args().quick
-    sections = [_start(8 if quick else 40), _fanout(100, 100 if quick else 400)]
+    sections = [_start(8 if quick else 40), _workflow((10, 100, 1000) if quick else (10, 100, 1000, 10_000))]
+    sections.append(_fanout(100, 100 if quick else 400))
     if not quick:
         sections.append(_fanout(500, 200))
     text = "\n\n".join([_head(), *sections]) + "\n"
@@ -46,6 +47,22 @@ def _start(runs: int) -> str:
             "",
             "| what | p50 ms | p90 ms | over bare |",
             "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _workflow(counts: tuple[int, ...]) -> str:
+    rows = [
+        f"| {each.shape} | {each.count} | {each.ms_per_node:.3f} | {each.row_ms:.3f} | {each.ratio:.1f} |"
+        for each in workflow.measure(counts)
+    ]
+    return "\n".join(
+        [
+            "## Workflows of `set` nodes, each node journaled on disk and streamed, over one committed SQLite row",
+            "",
+            "| shape | nodes | ms per node | ms per row | ratio |",
+            "|---|---|---|---|---|",
             *rows,
         ]
     )

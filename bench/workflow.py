@@ -8,6 +8,7 @@ result in the hands of a viewer that follows all along.
 from __future__ import annotations
 
 import sqlite3
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from execd.embed import EmbeddedEngine, open_engine
 from execd.settings import SandboxSettings, Settings
 
 W = WorkspaceId("default")
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ async def _measure(folder: Path, counts: tuple[int, ...]) -> list[Nodes]:
         await _run(engine, _chain(10))
         for count in counts:
             for shape, nodes in (("chain", _chain(count)), ("fan-out", _fan_out(count))):
-                row_ms = _time_rows(folder / "rows.db", min(count, 1000))
-                took_s = await _run(engine, nodes)
+                row_ms = statistics.median(_time_rows(folder / "rows.db", 300) for _ in range(ROUNDS))
+                took_s = statistics.median([await _run(engine, nodes) for _ in range(ROUNDS)])
                 found.append(Nodes(shape=shape, count=count, ms_per_node=took_s * 1000 / count, row_ms=row_ms))
     return found
 

@@ -183,7 +183,15 @@ RECIPES: tuple[Recipe, ...] = (
         steer="interrupt",
     ),
     Recipe("workflow", "", "", has_whole_output=False, nodes=graphs.nodes),
-    Recipe("workflow, cancel", "", "", ends=(CANCELLED,), has_whole_output=False, steer="cancel", nodes=graphs.nodes),
+    Recipe(
+        "workflow, cancel",
+        "",
+        "",
+        ends=(CANCELLED, COMPLETED),
+        has_whole_output=False,
+        steer="cancel",
+        nodes=graphs.nodes,
+    ),
 )
 
 BY_NAME: Mapping[str, Recipe] = {recipe.name: recipe for recipe in RECIPES}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+GRAPHS = "tests/unit/test_machine.py tests/unit/test_graphs.py"
 SEEDS = 600
 """Worlds in which the simulation looks for each bug."""
 
@@ -93,14 +94,14 @@ BUGS = (
     Bug(
         "3",
         "the result is told twice",
-        "execd/core/machine.py",
+        "execd/core/advancing.py",
         "    draft.tell(make_result(draft.state))\n",
         "    result = make_result(draft.state)\n    draft.tell(result)\n    draft.tell(result)\n",
     ),
     Bug(
         "3",
         "a cancel is overwritten by a success",
-        "execd/core/machine.py",
+        "execd/core/advancing.py",
         "    if state.stop is StopMode.CANCEL:\n        return Status",
         "    if state.stop is None:\n        return Status",
     ),
@@ -158,6 +159,38 @@ BUGS = (
         "            if adopted:\n",
         "            if False:\n",
         "tests/actors/test_leases.py",
+    ),
+    Bug(
+        "4",
+        "a join starts before all that leads to it is decided",
+        "execd/core/joining.py",
+        "    if run.undecided or run.phase is not NodePhase.PENDING:",
+        "    if (run.undecided and not run.taken) or run.phase is not NodePhase.PENDING:",
+        GRAPHS,
+    ),
+    Bug(
+        "4",
+        "what a skipped node leads to is not skipped",
+        "execd/core/joining.py",
+        "    if run.phase is NodePhase.SKIPPED:\n        return ()",
+        "    if run.phase is NodePhase.SKIPPED:\n        return None",
+        GRAPHS,
+    ),
+    Bug(
+        "10",
+        "a failure that must stop the graph does not",
+        "execd/core/nodes/conditions.py",
+        "if not isinstance(result, bool):",
+        "if False:",
+        GRAPHS,
+    ),
+    Bug(
+        "2",
+        "more nodes run than may",
+        "execd/core/state.py",
+        "return len(self.running) + len(self.retrying) < self.graph.parallelism",
+        "return len(self.running) + len(self.retrying) <= self.graph.parallelism",
+        GRAPHS,
     ),
     Bug(
         "6",
