@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -18,7 +19,8 @@ from execd.core.expressions import Reference, compile_value, references
 from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.graph import Need, OnError
 from execd.core.nodes import TYPES_BY_NAME
-from execd.core.nodes.kinds import ERROR, OUT, NodeType, Reading
+from execd.core.nodes.kinds import ERROR, OUT, Beginning, NodeType, Reading
+from execd.core.nodes.set_values import SetSpec
 from execd.core.parsing import MAX_RETRIES, read_name, read_priority
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority, RetryPolicy
@@ -86,6 +88,23 @@ class _Draft(msgspec.Struct):
     path: str
 
 
+class _UnknownType(NodeType[SetSpec]):
+    """Stands in for a type that does not exist, so that what else is wrong with its node, and with those that need it, is
+    told as well."""
+
+    name = "unknown"
+    spec_type = SetSpec
+
+    def read(self, fields: Fields, reading: Reading) -> SetSpec:
+        return SetSpec(values=None)
+
+    def begin(self, spec: SetSpec, values: Any, at: datetime) -> Beginning:
+        raise AssertionError("a request with an unknown type is refused")
+
+
+_UNKNOWN: NodeType[Any] = _UnknownType()
+
+
 class _Reader:
     """Reads the nodes of one request, bodies and all."""
 
@@ -99,6 +118,12 @@ class _Reader:
         items = fields.items("nodes", max_count=MAX_NODES, accepted=_NODES)
         if not items:
             fields.fault("nodes", "is missing or empty", _NODES)
+            return ()
+        self._count += len(items)
+        if self._count > MAX_NODES:
+            fields.fault(
+                "nodes", f"makes {self._count} nodes with those before it", f"at most {MAX_NODES} in all bodies"
+            )
             return ()
         if depth > MAX_DEPTH:
             fields.fault("nodes", f"is nested more than {MAX_DEPTH} deep", f"bodies at most {MAX_DEPTH} deep")
@@ -125,24 +150,20 @@ class _Reader:
         return _Surroundings(names=around.names | {"item", "index"}, outer=around.outer | order.before(draft.stored.id))
 
     def _read_node(self, item: object, path: str) -> _Draft | None:
-        self._count += 1
-        kind = item.get("type") if isinstance(item, Mapping) else None
-        node_type = TYPES_BY_NAME.get(kind) if isinstance(kind, str) else None
-        body = ("nodes",) if node_type is not None and node_type.has_body else ()
-        if node_type is not None:
-            known: Collection[str] = (*NODE_FIELDS, *node_type.fields, *body)
-        else:
-            known = item if isinstance(item, Mapping) else ()
-        fields = Fields(item, self._faults, known=known, path=path)
         if not isinstance(item, Mapping):
+            self._faults.add(path, describe(item), "a node: {id, type, …}")
             return None
+        kind = item.get("type")
+        node_type = TYPES_BY_NAME.get(kind, _UNKNOWN) if isinstance(kind, str) else _UNKNOWN
+        body = ("nodes",) if node_type.has_body else ()
+        known: Collection[str] = item if node_type is _UNKNOWN else (*NODE_FIELDS, *node_type.fields, *body)
+        fields = Fields(item, self._faults, known=known, path=path)
         identifier = fields.required_text("id", max_chars=64, accepted=_ID_WORDS)
         if identifier and not _ID.fullmatch(identifier):
             fields.fault("id", f"is {identifier!r}", _ID_WORDS)
-        if node_type is None:
+        if node_type is _UNKNOWN:
             found = "is missing" if kind is None else f"is {str(kind)[:64]!r}"
             fields.fault("type", found, ", ".join(TYPES_BY_NAME))
-            return None
         spec = node_type.read(fields, self._reading)
         label = fields.text("label", max_chars=200, accepted="one line of text") or identifier
         stored = StoredNode(
@@ -243,6 +264,8 @@ def _fault_of_need(need: Need, by_id: Mapping[NodeId, _Draft]) -> tuple[str, str
     other = by_id.get(need.node)
     if other is None:
         return f"names {need.node!r}, which is no node here", ", ".join(sorted(by_id)[:20])
+    if other.node_type is _UNKNOWN:
+        return None
     ports = (OUT, ERROR, *other.node_type.ports(other.spec))
     if need.port not in ports:
         return f"names the port {need.port!r}, which {need.node!r} has not", ", ".join(ports)

@@ -80,7 +80,8 @@ def test_everything_wrong_is_told_at_once() -> None:
     """One request, one answer: every fault with the path of its field."""
     found = faults_of(
         {"id": "a", "type": "set", "values": "{{ 1 + }}"},
-        {"id": "a", "type": "nonsense", "color": 1},
+        {"id": "x", "type": "nonsense", "color": 1},
+        {"id": "x", "type": "set", "values": 1},
         {"id": "9!", "type": "if", "condition": 3, "needs": ["gone", "a.left", "a.error"]},
         {"id": "s", "type": "script", "language": "klingon", "limits": {"wall_s": -1}, "colour": "red"},
         {"id": "w", "type": "wait", "seconds": 1, "until": "x"},
@@ -93,23 +94,33 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert {
         "nodes[0].values",
         "nodes[1].type",
-        "nodes[2].id",
-        "nodes[2].condition",
-        "nodes[2].needs[0]",
-        "nodes[2].needs[1]",
-        "nodes[2].needs[2]",
-        "nodes[3].language",
-        "nodes[3].source",
-        "nodes[3].limits.wall_s",
-        "nodes[3].colour",
-        "nodes[4]",
-        "nodes[5].items",
-        "nodes[5].retry",
-        "nodes[5].nodes",
-        "nodes[6]",
+        "nodes[3].id",
+        "nodes[3].condition",
+        "nodes[3].needs[0]",
+        "nodes[3].needs[1]",
+        "nodes[3].needs[2]",
+        "nodes[4].language",
+        "nodes[4].source",
+        "nodes[4].limits.wall_s",
+        "nodes[4].colour",
+        "nodes[5]",
+        "nodes[6].items",
+        "nodes[6].retry",
+        "nodes[6].nodes",
+        "nodes[7]",
         "parallelism",
         "priority",
     } <= set(found)
+
+
+def test_a_type_that_does_not_exist_hides_nothing() -> None:
+    """Its node's other faults are told too, and who needs it is not blamed for it."""
+    found = faults_of(
+        {"id": "a", "type": "iff", "needs": ["gone"]},
+        {"id": "b", "type": "set", "values": "{{ nodes.a.output }}", "needs": ["a.true"]},
+    )
+
+    assert set(found) == {"nodes[0].type", "nodes[0].needs[0]"}
 
 
 def test_a_cycle_is_shown() -> None:
