@@ -6,7 +6,6 @@ nodes at a time, so that a graph of thousands neither waits for anybody nor keep
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any, assert_never
 from zlib import crc32
 
@@ -35,12 +34,13 @@ from execd.core.events import (
 )
 from execd.core.expressions import render
 from execd.core.joining import CUT_SHORT
+from execd.core.moments import later, milliseconds_between
 from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails, Runs, Waits
 from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
 from execd.core.result import make_result
 from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer
-from execd.core.state import State, milliseconds_between
+from execd.core.state import State
 from execd.core.transitions import NodePhase, Phase
 from execd.core.views import scope_view
 
@@ -197,7 +197,7 @@ def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -
 
 
 def complete(draft: Draft, node: NodeId, output: object, *, port: str | None) -> None:
-    """Tell that a node succeeded, if what it gives can be kept."""
+    """Tell that a node succeeded, and what it gives."""
     run = draft.state.run_of(node)
     duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
     draft.tell(NodeCompleted(duration_ms=duration_ms, output=output, port=port), node=node)
@@ -255,11 +255,6 @@ def set_timer(draft: Draft, node: NodeId) -> None:
     if run.due_at is not None:
         is_moment = run.phase is NodePhase.WAITING and run.is_moment
         draft.order(SetTimer(node=node, attempt=run.attempt, due_at=run.due_at, is_moment=is_moment))
-
-
-def later(at: datetime, delay_s: float) -> datetime:
-    """To the millisecond, as journals keep time."""
-    return at + timedelta(milliseconds=round(delay_s * 1000))
 
 
 def cut_short() -> Failure:

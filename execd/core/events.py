@@ -160,9 +160,6 @@ class NodeCompleted(EventData, frozen=True):
     """The further port it took, besides `out`."""
     pinned: bool = False
     """Whether it did not run: its output was given with the request."""
-    output_keys: tuple[str, ...] = ()
-    output_size_bytes: int = 0
-    truncated: bool = False
 
 
 class NodeFailed(EventData, frozen=True):
@@ -200,7 +197,7 @@ class NodeExpanded(EventData, frozen=True):
 
 
 class NodeOutput(EventData, frozen=True):
-    """A part of what a running node gives: a piece of text, or one more item of a `map` that is over."""
+    """A part of what a running node gives: the words of a model, as they come."""
 
     delta: Any
 

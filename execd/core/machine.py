@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from execd.core.advancing import advance, end_attempt, fail_whole, set_timer, start_node, tell_beginning
+from execd.core.advancing import advance, complete, end_attempt, fail_whole, set_timer, start_node, tell_beginning
 from execd.core.answers import check_answers
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError
@@ -19,7 +19,6 @@ from execd.core.events import (
     ExecutionResumed,
     Failure,
     InputReceived,
-    NodeCompleted,
     NodeFailed,
     NodeId,
     NodeOutput,
@@ -31,6 +30,7 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
+from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
 from execd.core.outcome import outcome_of_loss
 from execd.core.runs import NodeRun
@@ -55,7 +55,7 @@ from execd.core.signals import (
     StopNode,
     TimerDue,
 )
-from execd.core.state import State, milliseconds_between
+from execd.core.state import State
 from execd.core.transitions import NodePhase, Phase
 
 
@@ -155,10 +155,10 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
 
 def _end_waiting(draft: Draft, node: NodeId) -> None:
     run = draft.state.runs[node]
-    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
     if run.asking is None:
-        draft.tell(NodeCompleted(duration_ms=duration_ms), node=node)
+        complete(draft, node, None, port=None)
     else:
+        duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
         failure = Failure(code="input_expired", message="Nobody answered in time.", details={"group": "program"})
         draft.tell(NodeFailed(duration_ms=duration_ms, error=failure), node=node)
 
@@ -173,8 +173,7 @@ def _input_provided(draft: Draft, signal: InputProvided) -> None:
     assert run.asking is not None
     values = check_answers(run.asking.prompts, signal.values)
     draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values), node=node)
-    duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
-    draft.tell(NodeCompleted(duration_ms=duration_ms, output=values, output_keys=tuple(values)), node=node)
+    complete(draft, node, values, port=None)
     advance(draft)
 
 

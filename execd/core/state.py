@@ -43,6 +43,7 @@ from execd.core.events import (
 )
 from execd.core.graph import Graph, Plan, PlannedNode
 from execd.core.joining import count_phase, expand, open_scope, settle
+from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, Phase
@@ -336,8 +337,3 @@ def usage_of(state: State) -> Usage:
     if state.started_at is not None and state.ended_at is not None:
         wall = milliseconds_between(state.started_at, state.ended_at)
     return Usage(wall_ms=wall, cpu_ms=state.cpu_ms, peak_memory_bytes=state.peak_memory_bytes)
-
-
-def milliseconds_between(earlier: datetime, later: datetime) -> int:
-    """Give a duration for the wire; a clock that was set back gives 0, not a negative time."""
-    return max(0, round((later - earlier).total_seconds() * 1000))

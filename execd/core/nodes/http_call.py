@@ -13,7 +13,7 @@ import msgspec
 from execd.core.calls import MAX_OUTPUT_BYTES, Credentials, Headers, HttpCall
 from execd.core.errors import ExecdError
 from execd.core.fields import Fields, Range, describe, text_fault
-from execd.core.nodes.kinds import Beginning, Calls, NodeType, Reading, failure, kind_of_value
+from execd.core.nodes.kinds import Beginning, Calls, NodeType, Reading, as_text, failure, kind_of_value
 
 MAX_TIMEOUT_S = 3600.0
 MAX_REDIRECTS = 50
@@ -122,7 +122,7 @@ def _make_body(values: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
     if values["form"] is not None:
         return urlencode(list(_pairs("form", values["form"]))).encode(), "application/x-www-form-urlencoded"
     if values["body"] is not None:
-        return _text(values["body"]).encode(errors="replace"), "text/plain; charset=utf-8"
+        return as_text(values["body"]).encode(errors="replace"), "text/plain; charset=utf-8"
     return None, None
 
 
@@ -179,14 +179,10 @@ def _pairs(field: str, value: Any) -> Headers:
     for name, given in rows:
         for item in given if isinstance(given, list) else [given]:
             if item is not None:
-                pairs.append((name, _text(item)))
+                pairs.append((name, as_text(item)))
     if any(text_fault(text, max_chars=MAX_OUTPUT_BYTES) for pair in pairs for text in pair):
         raise _UnusableError(f"`{field}` has a text that no request can carry: a NUL character, or more than 1 MiB.")
     return tuple(pairs)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _read_method(fields: Fields) -> str:

@@ -142,3 +142,8 @@ def kind_of_value(value: Any) -> str:
         case Mapping():
             return "an object"
     return "a list"
+
+
+def as_text(value: Any) -> str:
+    """Give a value where only text can stand: text as it is, everything else as compact JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -12,7 +12,7 @@ from execd.core.calls import LlmCall
 from execd.core.errors import ExecdError
 from execd.core.fields import Fields, Range, describe, text_fault
 from execd.core.nodes.http_call import MAX_URL_CHARS, make_url, read_url
-from execd.core.nodes.kinds import Beginning, Calls, NodeType, Reading, failure, kind_of_value
+from execd.core.nodes.kinds import Beginning, Calls, NodeType, Reading, as_text, failure, kind_of_value
 
 MAX_TIMEOUT_S = 3600.0
 MAX_PROMPT_CHARS = 8 * 1024 * 1024
@@ -98,12 +98,12 @@ class LlmType(NodeType[LlmSpec]):
 def _messages(values: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
     """Give what is said to the model; None where an expression gave something else."""
     if values["prompt"] is not None:
-        given: Any = [{"role": "user", "content": _text(values["prompt"])}]
+        given: Any = [{"role": "user", "content": as_text(values["prompt"])}]
     else:
         given = values["messages"]
     if not isinstance(given, list) or not all(isinstance(message, Mapping) for message in given):
         return None
-    system = [] if values["system"] is None else [{"role": "system", "content": _text(values["system"])}]
+    system = [] if values["system"] is None else [{"role": "system", "content": as_text(values["system"])}]
     return (*system, *map(dict, given))
 
 
@@ -111,10 +111,6 @@ def _format(value: Any) -> dict[str, Any] | None:
     if isinstance(value, dict):
         return value
     return {"type": "json_object"} if value == "json" else None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _read_messages(fields: Fields) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from execd.core.fields import Fields
-from execd.core.nodes.kinds import Beginning, NodeType, Reading, Runs, failure
+from execd.core.nodes.kinds import Beginning, NodeType, Reading, Runs, as_text, failure
 from execd.core.script_fields import PROGRAM_FIELDS, read_program
 from execd.core.specs import ScriptSpec
 
@@ -52,18 +52,14 @@ class StepType(NodeType[StepSpec]):
 
     def begin(self, spec: StepSpec, values: Any, at: datetime) -> Beginning:
         changes: dict[str, Any] = {
-            "args": tuple(_text(value) for value in values["args"]),
-            "env": {name: _text(value) for name, value in values["env"].items()},
+            "args": tuple(as_text(value) for value in values["args"]),
+            "env": {name: as_text(value) for name, value in values["env"].items()},
         }
         if any("\0" in text for text in (*changes["args"], *changes["env"].values())):
             return failure("argument", "An argument or variable has a NUL character, which no program can be given.")
         if values["input"] is not None:
             changes["stdin"] = msgspec.json.encode(values["input"]).decode()
         return Runs(msgspec.structs.replace(spec.script, **changes))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def output_of_script(stdout: str | None, exit_code: int | None) -> dict[str, Any]:

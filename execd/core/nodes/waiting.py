@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from execd.core.events import Prompt
 from execd.core.fields import Fields, Range
-from execd.core.nodes.kinds import Asks, Beginning, NodeType, Reading, Waits, failure, kind_of_value
+from execd.core.moments import later
+from execd.core.nodes.kinds import Asks, Beginning, NodeType, Reading, Waits, as_text, failure, kind_of_value
 
 MAX_PROMPTS = 50
 MAX_TEXT_CHARS = 10_000
@@ -102,7 +103,7 @@ class InputType(NodeType[InputSpec]):
 
     def begin(self, spec: InputSpec, values: Any, at: datetime) -> Beginning:
         prompts = tuple(
-            msgspec.structs.replace(prompt, label=_text(value["label"]), default=_optional_text(value["default"]))
+            msgspec.structs.replace(prompt, label=as_text(value["label"]), default=_optional_text(value["default"]))
             for prompt, value in zip(spec.prompts, values["prompts"], strict=True)
         )
         return Asks(prompts=prompts, expires_at=None if spec.expires_s is None else later(at, spec.expires_s))
@@ -123,14 +124,5 @@ def _read_prompt(fields: Fields) -> Prompt:
     return Prompt(key=key, label=label, choices=choices, default=default)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
 def _optional_text(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def later(at: datetime, delay_s: float) -> datetime:
-    """To the millisecond, as journals keep time."""
-    return at + timedelta(milliseconds=round(delay_s * 1000))
+    return None if value is None else as_text(value)
