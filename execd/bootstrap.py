@@ -251,6 +251,7 @@ class _Wiring:
                 slots=self._settings.slots,
                 max_queued=self._settings.queue.max_queued,
                 max_queued_per_workspace=self._settings.queue.max_queued_per_workspace,
+                max_parked=self._settings.queue.max_parked,
             ),
             lease=self._lease,
             run_saga=partial(run_saga, tools=tools, store=parts.store, to_writer=self._writer_box.tx),

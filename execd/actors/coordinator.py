@@ -1,8 +1,8 @@
 """The coordinator: admits executions, gives them slots, starts their sagas and passes commands on.
 
 Owns: the waiting line, and a handle on every live saga.
-Receives: `SubmitExecution` and `SendCommand` from the edges, `SagaFinished` from sagas, `ExecutionsAdopted` and
-`ExecutionsLost` from the lease keeper. Sends: writes to the result writer; to sagas only what cannot block.
+Receives: `SubmitExecution` and `SendCommand` from the edges, `SlotLeft`, `SlotAsked` and `SagaFinished` from sagas,
+`ExecutionsAdopted` and `ExecutionsLost` from the lease keeper. Sends: writes to the result writer; to sagas only what cannot block.
 
 Crash policy: a saga that crashes is that execution's failure and nobody else's: a fresh saga reads the journal and ends
 it as `internal_error`. When this actor starts, it adopts every unfinished execution that no living instance has, its own
@@ -30,13 +30,18 @@ from execd.actors.messages import (
     CoordinatorMessage,
     ExecutionsAdopted,
     ExecutionsLost,
+    FromGeneration,
     Instruction,
     SagaFinished,
     SendCommand,
+    SlotAsked,
+    SlotLeft,
     StoreWrite,
     SubmitExecution,
     WriterMessage,
 )
+from execd.actors.slot import Slot
+from execd.actors.slot_line import SlotLine
 from execd.core.admission import WaitingLine
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
 from execd.core.events import ExecutionId, Status
@@ -51,7 +56,7 @@ RESTARTING = "execd is restarting"
 MAX_SAGA_CRASHES = 3
 """After these nobody can go on with this execution (its journal cannot be read, say): it is ended from its record alone."""
 
-RunSaga = Callable[[SagaHandle, Instruction | Lost | None], Awaitable[str]]
+RunSaga = Callable[[SagaHandle, Instruction | Lost | None, Slot], Awaitable[str]]
 """Runs one execution to its end and gives its final status; raises FencedError when another owner has it."""
 
 
@@ -62,6 +67,7 @@ class Limits:
     slots: int
     max_queued: int
     max_queued_per_workspace: int
+    max_parked: int
 
 
 class Coordinator:
@@ -86,7 +92,7 @@ class Coordinator:
         self._to_writer = to_writer
         self._now = now
         self._counters = counters
-        self._line = self._new_line()
+        self._slots = self._new_line()
         self._handles: dict[ExecutionId, SagaHandle] = {}
         self._live: set[ExecutionId] = set()
         self._is_draining = False
@@ -120,13 +126,14 @@ class Coordinator:
         self._note_idle()
 
     async def wait_idle(self) -> None:
-        """After `drain`: wait until nothing runs any more."""
+        """After `drain`: wait until nothing runs any more; what only waits for a moment or a person may still."""
         await self._idle.wait()
 
     def statistics(self) -> dict[str, float]:
         return {
-            "execd_executions_running": self._line.running_count,
-            "execd_executions_queued": self._line.waiting_count,
+            "execd_executions_running": self._slots.line.running_count,
+            "execd_executions_queued": self._slots.line.waiting_count,
+            "execd_executions_parked": len(self._live) - self._busy_count,
         }
 
     @property
@@ -145,7 +152,7 @@ class Coordinator:
             if stale is not None and record.id in self._live:
                 stale.supersede(record)
             else:
-                self._line.leave(record.id)
+                self._slots.line.leave(record.id)
                 self._enter(record, inbox, nursery)
 
     def _let_go(self, lost: Sequence[ExecutionRecord]) -> None:
@@ -157,7 +164,7 @@ class Coordinator:
             if record.id in self._live:
                 handle.running.cancel()
             else:
-                self._line.leave(record.id)
+                self._slots.leave(handle)
                 del self._handles[record.id]
 
     def _held_records(self) -> list[ExecutionRecord]:
@@ -168,9 +175,9 @@ class Coordinator:
         handle = self._handles[record.id] = open_handle(record, None)
         log.info("execution_adopted", execution_id=record.id, status=record.status, epoch=record.epoch)
         if record.status is Status.QUEUED:
-            self._line.join(record.id, handle, workspace=record.workspace, priority=record.priority)
+            self._slots.join(handle)
         else:
-            self._line.occupy(record.workspace)
+            self._slots.occupy(handle)
             self._start(handle, Lost(at=self._now(), code="worker_lost"), inbox, nursery)
 
     async def _receive(
@@ -194,17 +201,25 @@ class Coordinator:
                 await self._submit(message)
             case SendCommand():
                 self._command(message, inbox, nursery)
-            case SagaFinished(execution_id=execution_id, generation=generation, outcome=outcome):
-                if generation == self._generation:
-                    self._finish(execution_id, outcome, inbox, nursery)
-            case ExecutionsAdopted(generation=generation, records=records):
-                if generation == self._generation:
-                    self._take_over(records, inbox, nursery)
-            case ExecutionsLost(generation=generation, records=records):
-                if generation == self._generation:
-                    self._let_go(records)
+            case _ if message.generation == self._generation:
+                self._hear(message, inbox, nursery)
+
+    def _hear(self, fact: FromGeneration, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
+        """What sagas and the lease keeper of this run of the coordinator tell; those of an earlier one are void."""
+        match fact:
+            case SagaFinished(execution_id=execution_id, outcome=outcome):
+                self._finish(execution_id, outcome, inbox, nursery)
+            case SlotLeft(execution_id=execution_id):
+                self._slots.release(self._handles[execution_id])
+                self._note_idle()
+            case SlotAsked(execution_id=execution_id, reply=reply):
+                self._slots.join_again(self._handles[execution_id], reply)
+            case ExecutionsAdopted(records=records):
+                self._take_over(records, inbox, nursery)
+            case ExecutionsLost(records=records):
+                self._let_go(records)
             case _:
-                assert_never(message)
+                assert_never(fact)
 
     async def _submit(self, message: SubmitExecution) -> None:
         """Queue it and hand its first events to the writer, whose answer goes straight to the asker. Should the store
@@ -212,21 +227,27 @@ class Coordinator:
         submission = message.submission
         try:
             self._check_open()
-            self._line.check_room(submission.workspace)
+            self._slots.line.check_room(submission.workspace)
+            self._check_parked()
         except ExecdError as error:
             message.reply.fail(error)
             return
-        place = self._line.place_of_next(submission.workspace)
+        place = self._slots.line.place_of_next(submission.workspace)
         write, state = first_write(message, owner=self._owner, place=place, now=self._now())
         handle = open_handle(msgspec.structs.replace(write.record, head_seq=state.head_seq), state)
         self._handles[message.execution_id] = handle
-        self._line.join(message.execution_id, handle, workspace=submission.workspace, priority=submission.priority)
+        self._slots.join(handle)
         self._counters.add("execd_executions_submitted_total")
         await self._to_writer.send(StoreWrite(write=write, reply=message.reply))
 
     def _check_open(self) -> None:
         if self._is_draining:
             raise OverloadedError("execd is shutting down", retry_after_s=5)
+
+    def _check_parked(self) -> None:
+        """Each takes some memory, and nobody knows for how long."""
+        if len(self._live) - self._slots.line.running_count >= self._limits.max_parked:
+            raise OverloadedError(f"{self._limits.max_parked} executions wait for people or moments, as many as may")
 
     def _command(self, message: SendCommand, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
         """Three cases: it runs, so its saga obeys; it waits, so only a stop makes sense, and a saga is started to record
@@ -238,15 +259,14 @@ class Coordinator:
         elif message.execution_id in self._live:
             handle.instruct_nowait(instruction)
         elif isinstance(message.command, Cancel | Interrupt):
-            self._line.leave(message.execution_id)
-            self._line.occupy(handle.record.workspace)
+            self._slots.occupy(handle)
             self._start(handle, instruction, inbox, nursery)
         else:
             message.reply.fail(ConflictError("the execution is queued: it has not started yet"))
 
     def _start_next(self, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
         while not self._is_draining:
-            handle = self._line.take_next()
+            handle = self._slots.take_next()
             if handle is None:
                 return
             self._start(handle, None, inbox, nursery)
@@ -272,7 +292,8 @@ class Coordinator:
         outcome = "crashed"
         with structlog.contextvars.bound_contextvars(execution_id=execution_id):
             try:
-                outcome = await self._attempt(handle, first)
+                slot = Slot(execution_id, self._generation, to_coordinator)
+                outcome = await self._attempt(handle, first, slot)
             except* FencedError as errors:
                 outcome = "fenced"
                 log.warning("execution_fenced", error=str(errors.exceptions[0]))
@@ -283,14 +304,14 @@ class Coordinator:
             first.reply.fail(ConflictError("the execution has just ended"))
         await to_coordinator.send(SagaFinished(execution_id=execution_id, generation=self._generation, outcome=outcome))
 
-    async def _attempt(self, handle: SagaHandle, first: Instruction | Lost | None) -> str:
+    async def _attempt(self, handle: SagaHandle, first: Instruction | Lost | None, slot: Slot) -> str:
         if handle.crash_count and not await self._reclaim(handle):
             return "fenced"
         if handle.crash_count > MAX_SAGA_CRASHES:
             return await self._end_unreadable(handle.record)
         if handle.successor is None:
             with trio.CancelScope() as handle.running:
-                return await self._run_saga(handle, first)
+                return await self._run_saga(handle, first, slot)
         return "fenced"
 
     async def _reclaim(self, handle: SagaHandle) -> bool:
@@ -322,11 +343,13 @@ class Coordinator:
         if outcome == "crashed" and handle.successor is None:
             handle.crash_count += 1
             handle.state = None
+            self._slots.occupy(handle)
             self._start(handle, Lost(at=self._now(), code="internal_error"), inbox, nursery)
             return
         self._live.discard(execution_id)
         del self._handles[execution_id]
-        self._line.release(handle.record.workspace)
+        self._slots.leave(handle)
+        self._slots.release(handle)
         if handle.successor is None:
             handle.refuse_instructions(ConflictError("the execution has just ended"))
         else:
@@ -338,8 +361,13 @@ class Coordinator:
         self._note_idle()
 
     def _note_idle(self) -> None:
-        if self._is_draining and not self._live:
+        """What only waits, waits on after the next start: nobody waits for it here."""
+        if self._is_draining and not self._busy_count:
             self._idle.set()
+
+    @property
+    def _busy_count(self) -> int:
+        return sum(self._handles[execution_id].holds_slot for execution_id in self._live)
 
     def _forget_everything(self) -> None:
         """What ran is cancelled and what waited is in the store: the next run adopts both."""
@@ -347,12 +375,14 @@ class Coordinator:
             handle.refuse_instructions(OverloadedError(RESTARTING))
         self._handles.clear()
         self._live.clear()
-        self._line = self._new_line()
+        self._slots = self._new_line()
         self._note_idle()
 
-    def _new_line(self) -> WaitingLine[SagaHandle]:
-        return WaitingLine(
-            slots=self._limits.slots,
-            max_waiting=self._limits.max_queued,
-            max_waiting_per_workspace=self._limits.max_queued_per_workspace,
+    def _new_line(self) -> SlotLine:
+        return SlotLine(
+            WaitingLine(
+                slots=self._limits.slots,
+                max_waiting=self._limits.max_queued,
+                max_waiting_per_workspace=self._limits.max_queued_per_workspace,
+            )
         )

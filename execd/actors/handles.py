@@ -9,6 +9,7 @@ import trio
 from execd.actors.messages import Instruction
 from execd.core.errors import ExecdError, OverloadedError
 from execd.core.state import State
+from execd.mailbox import Reply
 from execd.ports import ExecutionRecord
 
 INSTRUCTION_CAPACITY = 16
@@ -25,6 +26,9 @@ class SagaHandle:
     tx: trio.MemorySendChannel[Instruction]
     rx: trio.MemoryReceiveChannel[Instruction]
     crash_count: int = 0
+    holds_slot: bool = False
+    asked_for_slot: Reply[None] | None = None
+    """Who waits for one, while it is in the line for the second time or later."""
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Around its saga, a new one for each."""
     successor: ExecutionRecord | None = None

@@ -73,7 +73,27 @@ class ExecutionsLost:
     """As the store has them now."""
 
 
-CoordinatorMessage = SubmitExecution | SendCommand | SagaFinished | ExecutionsAdopted | ExecutionsLost
+@dataclass(frozen=True, slots=True)
+class SlotLeft:
+    """This execution only waits, for a moment or a person: another may have its slot."""
+
+    execution_id: ExecutionId
+    generation: int
+    """As of `SagaFinished`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAsked:
+    """This execution has something to do again; answered when it has a slot."""
+
+    execution_id: ExecutionId
+    generation: int
+    reply: Reply[None]
+
+
+FromGeneration = SagaFinished | SlotLeft | SlotAsked | ExecutionsAdopted | ExecutionsLost
+"""What one run of the coordinator is told by those it started."""
+CoordinatorMessage = SubmitExecution | SendCommand | FromGeneration
 
 # to a saga
 

@@ -1,8 +1,8 @@
 """The saga: runs one execution from its slot to its stored result.
 
 Owns: one graph machine and the step and call runners it started.
-Receives: signals from these and from timers, instructions from the coordinator. Sends: `StoreWrite` to the result
-writer and `SagaFinished`, through the coordinator's crash barrier, at the end.
+Receives: signals from these and from timers, instructions from the coordinator. Sends: `StoreWrite` to the result writer
+and, to the coordinator, that it needs its slot no more or again (actors/slot.py) and, through the crash barrier, its end.
 
 It feeds every signal to the pure machine and carries out what comes back, in order. `StartPod` waits until every record
 before it is stored, and so does the runner of a call, beside the saga: no side effect begins before the event that
@@ -11,7 +11,6 @@ announces it. On every way out its pods are removed.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from datetime import datetime
 import structlog
 import trio
 
+from execd.actors.alarm import wait_due
 from execd.actors.call_runner import Callers, CallRunner
 from execd.actors.handles import SagaHandle
 from execd.actors.instructions import to_signal
 from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
+from execd.actors.slot import Slot
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
 from execd.core.codec import StoredEvent, decode_event, to_fact
 from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError, StoreUnavailableError
@@ -33,10 +34,12 @@ from execd.core.events import ExecutionId, NodeId, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
 from execd.core.signals import (
+    AskSlot,
     Begin,
     GoOn,
     LaunchCall,
     LaunchNode,
+    LeaveSlot,
     Lost,
     NodeExited,
     Order,
@@ -45,6 +48,7 @@ from execd.core.signals import (
     Record,
     SetTimer,
     Signal,
+    SlotGranted,
     StartPod,
     StopNode,
     TimerDue,
@@ -65,8 +69,6 @@ JOURNAL_PAGE_BYTES = 1024 * 1024
 """What recovery reads of a journal at once."""
 READ_RETRY_S = 0.5
 """Between two attempts to read a journal."""
-CLOCK_CHECK_S = 60.0
-"""How often a long timer looks at the wall clock again."""
 JUST_ENDED = "the execution has just ended"
 
 Now = Callable[[], datetime]
@@ -101,12 +103,14 @@ class Saga:
         *,
         identity: Identity,
         journal: Journal,
+        slot: Slot,
         tools: SagaTools,
         instructions: trio.MemoryReceiveChannel[Instruction],
     ) -> None:
         self._state = state
         self._identity = identity
         self._journal = journal
+        self._slot = slot
         self._tools = tools
         self._instructions = instructions
         self._tx, self._rx = trio.open_memory_channel[Signal | Instruction](tools.inbox_capacity)
@@ -215,6 +219,10 @@ class Saga:
                 return self._launch(order, nursery)
             case LaunchCall():
                 self._call(order, nursery)
+            case LeaveSlot():
+                await self._slot.leave()
+            case AskSlot():
+                nursery.start_soon(self._ask_slot)
             case Proceed():
                 nursery.start_soon(self._go_on)
             case StartPod(node=node):
@@ -229,6 +237,10 @@ class Saga:
     async def _go_on(self) -> None:
         """The rest of a long step waits its turn among the signals, so that a cancel is heard before it."""
         await self._tx.send(GoOn(at=self._tools.now()))
+
+    async def _ask_slot(self) -> None:
+        await self._slot.ask()
+        await self._tx.send(SlotGranted(at=self._tools.now()))
 
     def _prepare(self, node: NodeId, spec: ScriptSpec, *, attempt: int) -> Pod | ExecdError:
         request = PodRequest(
@@ -309,17 +321,8 @@ class Saga:
         runner.go.set()
 
     async def _ring(self, timer: SetTimer) -> None:
-        """The wall clock is looked at again now and then, because it may be set, and because this clock stands still while
-        a machine sleeps. A delay ends after its length at the latest."""
-        left_s = self._left_s(timer)
-        latest = math.inf if timer.is_moment else trio.current_time() + left_s
-        while left_s > 0 and trio.current_time() < latest:  # noqa: ASYNC110 - a clock can only be looked at
-            await trio.sleep_until(min(trio.current_time() + min(left_s, CLOCK_CHECK_S), latest))
-            left_s = self._left_s(timer)
+        await wait_due(timer, self._tools.now)
         await self._tx.send(TimerDue(at=self._tools.now(), node=timer.node, attempt=timer.attempt))
-
-    def _left_s(self, timer: SetTimer) -> float:
-        return (timer.due_at - self._tools.now()).total_seconds()
 
     async def _close_prepared(self) -> None:
         """A place that was chosen and never used, because the way out came first, is given back too."""
@@ -341,6 +344,7 @@ class Saga:
 async def run_saga(
     handle: SagaHandle,
     first: Instruction | Lost | None,
+    slot: Slot,
     *,
     tools: SagaTools,
     store: Store,
@@ -362,6 +366,7 @@ async def run_saga(
         state,
         identity=Identity(execution_id=record.id, workspace=record.workspace, user=record.user),
         journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer),
+        slot=slot,
         tools=tools,
         instructions=handle.rx,
     )

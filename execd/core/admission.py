@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Place(Generic[T]):
+    has_not_begun: bool
     priority: int
     ticket: int
     id: ExecutionId = field(compare=False)
@@ -71,10 +72,22 @@ class WaitingLine(Generic[T]):
             return 0, 0
         return len(self._lines.get(workspace, ())) + 1, self.waiting_count
 
-    def join(self, execution_id: ExecutionId, item: T, *, workspace: WorkspaceId, priority: int) -> None:
-        """Wait for a slot."""
+    def join(
+        self,
+        execution_id: ExecutionId,
+        item: T,
+        *,
+        workspace: WorkspaceId,
+        priority: int,
+        has_begun: bool = False,
+    ) -> None:
+        """Wait for a slot.
+
+        Args:
+            has_begun: whether it had one before: it goes before those of its workspace that have not, whatever their priority.
+        """
         self._tickets += 1
-        place = _Place(priority=priority, ticket=self._tickets, id=execution_id, item=item)
+        place = _Place(has_not_begun=not has_begun, priority=priority, ticket=self._tickets, id=execution_id, item=item)
         heapq.heappush(self._lines.setdefault(workspace, []), place)
         self._waiting[execution_id] = workspace
 

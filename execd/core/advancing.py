@@ -40,7 +40,7 @@ from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
 from execd.core.result import make_result
 from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer
-from execd.core.state import State
+from execd.core.state import SlotPlace, State
 from execd.core.transitions import NodePhase, Phase
 from execd.core.views import scope_view
 
@@ -87,7 +87,7 @@ def _go_on_once(draft: Draft) -> bool:
 def _next_to_start(state: State) -> NodeId | None:
     if state.phase is not Phase.RUNNING or state.is_winding_down or not state.ready:
         return None
-    has_place = state.has_free_place
+    has_place = state.slot is SlotPlace.HELD and state.has_free_place
     for node in state.ready:
         if (has_place or not state.planned(node).type.takes_place) and state.may_start_in(scope_of(node)):
             return node

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
+
 from execd.core.events import EventData, Fact, NodeId, NodeStarted
-from execd.core.signals import Order, Record
-from execd.core.state import State, evolve
+from execd.core.signals import Order, Proceed, Record
+from execd.core.state import SlotPlace, State, evolve
 
 
 class Draft:
@@ -23,6 +25,15 @@ class Draft:
     def told_count(self) -> int:
         """How many facts this step told so far."""
         return len(self._facts)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the rest of it follows in the next step."""
+        return any(isinstance(order, Proceed) for order in self._orders)
+
+    def place(self, slot: SlotPlace) -> None:
+        """Note where the execution stands with its slot."""
+        self.state = msgspec.structs.replace(self.state, slot=slot)
 
     def tell(self, data: EventData, *, node: NodeId | None = None) -> None:
         """Add a fact; about a node, with its current attempt."""

@@ -50,12 +50,14 @@ from execd.core.signals import (
     PodProgressed,
     ResumeAsked,
     Signal,
+    SlotGranted,
     StartPod,
     StopAsked,
     StopNode,
     TimerDue,
 )
-from execd.core.state import State
+from execd.core.slots import mind_slot
+from execd.core.state import SlotPlace, State
 from execd.core.transitions import NodePhase, Phase
 
 
@@ -73,6 +75,7 @@ def step(state: State, signal: Signal) -> tuple[State, list[Order]]:
     draft = Draft(state, signal.at)
     if draft.state.phase not in {Phase.ENDED, Phase.STORED}:
         _HANDLERS[type(signal)](draft, signal)
+        mind_slot(draft)
     return draft.state, draft.conclude()
 
 
@@ -84,6 +87,11 @@ def _begin(draft: Draft, signal: Begin) -> None:
 
 
 def _go_on(draft: Draft, signal: GoOn) -> None:
+    advance(draft)
+
+
+def _slot_granted(draft: Draft, signal: SlotGranted) -> None:
+    draft.place(SlotPlace.HELD)
     advance(draft)
 
 
@@ -247,6 +255,7 @@ _HANDLERS: dict[type[Signal], Callable[[Draft, Any], None]] = {
     DeltaArrived: _delta_arrived,
     CallReturned: _call_returned,
     GoOn: _go_on,
+    SlotGranted: _slot_granted,
     TimerDue: _timer_due,
     InputProvided: _input_provided,
     StopAsked: _stop_asked,

@@ -101,6 +101,10 @@ class InputProvided(Signal, frozen=True):
     values: Mapping[str, str]
 
 
+class SlotGranted(Signal, frozen=True):
+    """The answer to `AskSlot`."""
+
+
 class GoOn(Signal, frozen=True):
     """The rest of a step that was too long for one."""
 
@@ -153,6 +157,14 @@ class LaunchCall(Order, frozen=True):
 
 class Proceed(Order, frozen=True):
     """Answer with `GoOn`, after whatever else waits to be heard."""
+
+
+class LeaveSlot(Order, frozen=True):
+    """Nothing runs: let another execution have the slot."""
+
+
+class AskSlot(Order, frozen=True):
+    """Answer with `SlotGranted` when there is one."""
 
 
 class StartPod(Order, frozen=True):

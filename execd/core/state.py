@@ -7,6 +7,7 @@ the same thing, because both are this fold over the journal.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -49,6 +50,14 @@ from execd.core.runs import NodeRun, ReadyLine, ScopeRun
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, Phase
 
 
+class SlotPlace(enum.Enum):
+    """Whether an execution has one of the slots."""
+
+    HELD = "held"
+    LEFT = "left"
+    ASKED = "asked"
+
+
 class State(msgspec.Struct, frozen=True):
     """One execution, as its journal tells it."""
 
@@ -81,6 +90,8 @@ class State(msgspec.Struct, frozen=True):
     cpu_ms: int | None = None
     peak_memory_bytes: int | None = None
     ending: ExecutionEnded | None = None
+    slot: SlotPlace = SlotPlace.HELD
+    """No fact tells it (core/slots.py): whoever is started, or goes on after a loss, holds one."""
 
     @property
     def root(self) -> ScopeRun:

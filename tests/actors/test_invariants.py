@@ -20,8 +20,8 @@ from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, InvalidRequestError, NotFoundError, OverloadedError, StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, Event, ExecutionEnded, ExecutionId, Output, ResultStored, Status, Stream
-from execd.ports import Cancel, Command, Dropped, EvictedError, PodObservation, SendStdin, StreamedEvent
-from tests.support.engines import TEST_SETTINGS, W, World, open_world, submission, with_stream
+from execd.ports import Cancel, Dropped, EvictedError, PodObservation, SendStdin, StreamedEvent
+from tests.support.engines import TEST_SETTINGS, W, open_world, submission, with_stream
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
 
@@ -41,17 +41,6 @@ async def wait_for_stop(pod: ScriptedPod) -> None:
     await pod.write(b"running\n")
     await pod.stop_asked.wait()
     await pod.exit(signal=15, cancelled=True)
-
-
-async def command(world: World, execution_id: ExecutionId, what: Command) -> None:
-    """Ask as a patient client does."""
-    while True:
-        try:
-            await world.engine.command(execution_id, what)
-        except OverloadedError:
-            await trio.sleep(0.01)
-        else:
-            return
 
 
 def types(events: list[Event]) -> list[str]:
@@ -539,13 +528,13 @@ async def test_a_cancel_is_stored_when_it_is_acknowledged_and_kills(
         execution_id = await world.submit()
         await trio.sleep(1)
 
-        await command(world, execution_id, Cancel(by="u"))
+        await world.command(execution_id, Cancel(by="u"))
 
         assert "stop_requested" in [event.type for event in world.store.journals[execution_id]]
         events = await world.watch(execution_id)
         assert types(events)[-2:] == ["execution_cancelled", "result_stored"]
         with pytest.raises(ConflictError, match=r"is cancelled|just ended"):
-            await command(world, execution_id, Cancel(by="u"))
+            await world.command(execution_id, Cancel(by="u"))
 
 
 async def test_a_cancel_reaches_a_program_that_floods(autojump_clock: trio.testing.MockClock) -> None:
@@ -561,7 +550,7 @@ async def test_a_cancel_reaches_a_program_that_floods(autojump_clock: trio.testi
         execution_id = await world.submit()
         await trio.sleep(1)
         with trio.fail_after(1):
-            await command(world, execution_id, Cancel(by="u"))
+            await world.command(execution_id, Cancel(by="u"))
             await world.watch(execution_id)
 
 
@@ -574,7 +563,7 @@ async def test_a_queued_execution_can_be_cancelled(
         busy = [await world.submit() for _ in range(4)]
         waiting = await world.submit()
 
-        await command(world, waiting, Cancel(by="u"))
+        await world.command(waiting, Cancel(by="u"))
 
         events = await world.watch(waiting)
         assert types(events) == [
@@ -613,8 +602,8 @@ async def test_stdin_reaches_the_program(autojump_clock: trio.testing.MockClock)
     async with open_world(read) as world:
         execution_id = await world.submit()
         await trio.sleep(1)
-        await command(world, execution_id, SendStdin(data=b"one "))
-        await command(world, execution_id, SendStdin(data=b"two", close=True))
+        await world.command(execution_id, SendStdin(data=b"one "))
+        await world.command(execution_id, SendStdin(data=b"two", close=True))
         events = await world.watch(execution_id)
 
     assert isinstance(events[-1].data, ResultStored)
@@ -705,7 +694,7 @@ async def test_chance_never_breaks_the_journal(seed: int, autojump_clock: trio.t
                 await world.watch(execution_id)
             if rng.random() < 0.3:
                 with suppress(ConflictError, StoreUnavailableError):
-                    await command(world, execution_id, Cancel(by="u"))
+                    await world.command(execution_id, Cancel(by="u"))
 
         storm.start_soon(weather)
         async with trio.open_nursery() as lives:

@@ -17,10 +17,10 @@ from execd.adapters.memory_store import MemoryStore
 from execd.bootstrap import Capacities, Parts, run_actors
 from execd.core.codec import decode_event
 from execd.core.errors import OverloadedError
-from execd.core.events import Event, ExecutionId, WorkspaceId
+from execd.core.events import Event, ExecutionId, Status, WorkspaceId
 from execd.core.specs import Limits, ScriptSpec
 from execd.core.workflows import ExecutionSpec
-from execd.ports import EvictedError, Store, Submission
+from execd.ports import Command, EvictedError, Store, Submission
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StreamSettings
 from tests.support.scripted_runner import Script, ScriptedRunner
 
@@ -60,6 +60,21 @@ class World:
                 return (await self.engine.submit(asked)).id
             except OverloadedError:
                 await trio.sleep(0.01)
+
+    async def command(self, execution_id: ExecutionId, what: Command) -> None:
+        """Give a command as a patient client does."""
+        while True:
+            try:
+                await self.engine.command(execution_id, what)
+            except OverloadedError:
+                await trio.sleep(0.01)
+            else:
+                return
+
+    async def wait_status(self, execution_id: ExecutionId, wanted: Status) -> None:
+        """Wait until the store says that it stands so."""
+        while (record := await self.store.find_execution(execution_id)) is None or record.status is not wanted:  # noqa: ASYNC110 - a store tells nobody
+            await trio.sleep(0.01)
 
     async def watch(self, execution_id: ExecutionId, *, after_seq: int = 0) -> list[Event]:
         """Follow a journal to its end."""

@@ -462,10 +462,13 @@ def test_any_graph_in_any_world_comes_to_one_end(whole: Graph, seed: int) -> Non
     rng = random.Random(seed)
     world = World(whole)
     world.begin()
+    world.has_slots = False
     for _ in range(3000):
         if world.state.phase is Phase.STORED:
             break
         world.now += timedelta(milliseconds=rng.randrange(1000))
+        if rng.random() < 0.3:
+            world.grant()
         _anything(world, rng)
         world.prepare_launched()
         world.go_on()
@@ -498,6 +501,7 @@ def _anything(world: World, rng: random.Random) -> None:
     elif choice < 0.08 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
         world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
     elif choice < 0.1:
+        world.lose_slot()
         world.hear(Lost(at=world.now, code="internal_error" if choice < 0.085 else "worker_lost"))
     elif choice < 0.3 and any(asking):
         asked = rng.choice([a for a in asking if a is not None])

@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,13 +35,16 @@ from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.outcome import ExitRecord, Outcome, PodState, classify
 from execd.core.signals import (
+    AskSlot,
     Begin,
     GoOn,
     InputProvided,
     LaunchCall,
     LaunchNode,
+    LeaveSlot,
     Lost,
     NodeExited,
+    Order,
     OutputArrived,
     OutputDropped,
     PauseAsked,
@@ -51,13 +55,14 @@ from execd.core.signals import (
     ResumeAsked,
     SetTimer,
     Signal,
+    SlotGranted,
     StartPod,
     StopAsked,
     StopNode,
     TimerDue,
 )
 from execd.core.specs import Limits, RetryPolicy, ScriptSpec
-from execd.core.state import State, evolve, fold, new_state
+from execd.core.state import SlotPlace, State, evolve, fold, new_state
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 from execd.core.workflows import WorkflowSpec, decode_spec, encode_spec, graph_of, kind_of, script_graph, store_node
 
@@ -90,6 +95,10 @@ class World:
         self.started: list[tuple[NodeId, int]] = []
         self.stopped: set[tuple[NodeId, int]] = set()
         self.proceeds = 0
+        self.has_slots = True
+        """Whether a slot is there whenever one is asked for; else the test gives it."""
+        self.slot_asks = 0
+        self.slots_left = 0
         self.scripts: list[ScriptSpec] = []
         self.timers: list[tuple[NodeId, int]] = []
         self.calls: list[LaunchCall] = []
@@ -104,20 +113,43 @@ class World:
                     assert not told, "one record comes first"
                     told = len(facts)
                     self.facts.extend(facts)
-                case LaunchNode(node=node, attempt=attempt, script=script):
-                    self.launched.append((node, attempt))
-                    self.scripts.append(script)
-                case StartPod(node=node, attempt=attempt):
-                    self.started.append((node, attempt))
-                case StopNode(node=node, attempt=attempt):
-                    self.stopped.add((node, attempt))
-                case LaunchCall():
-                    self.calls.append(order)
-                case Proceed():
-                    self.proceeds += 1
-                case SetTimer(node=node, attempt=attempt):
-                    self.timers.append((node, attempt))
+                case _:
+                    self._carry_out(order)
         assert self.state.head_seq == before + told, "every change is a fact"
+        if self.has_slots:
+            self.grant()
+
+    def _carry_out(self, order: Order) -> None:
+        match order:
+            case LaunchNode(node=node, attempt=attempt, script=script):
+                self.launched.append((node, attempt))
+                self.scripts.append(script)
+            case StartPod(node=node, attempt=attempt):
+                self.started.append((node, attempt))
+            case StopNode(node=node, attempt=attempt):
+                self.stopped.add((node, attempt))
+            case LaunchCall():
+                self.calls.append(order)
+            case Proceed():
+                self.proceeds += 1
+            case SetTimer(node=node, attempt=attempt):
+                self.timers.append((node, attempt))
+            case LeaveSlot():
+                self.slots_left += 1
+            case AskSlot():
+                self.slot_asks += 1
+
+    def grant(self) -> None:
+        """Give the slot that was asked for, if one was."""
+        while self.slot_asks:
+            self.slot_asks -= 1
+            self.hear(SlotGranted(at=self.now))
+            self.prepare_launched()
+
+    def lose_slot(self) -> None:
+        """As a saga that starts over from the journal: it holds a slot, and nobody hears what the former one asked for."""
+        self.state = msgspec.structs.replace(self.state, slot=SlotPlace.HELD)
+        self.slot_asks = 0
 
     def begin(self) -> None:
         self.hear_begin_only()
@@ -632,12 +664,15 @@ def test_any_world_leads_to_one_end(graph: Graph, seed: int) -> None:
     rng = random.Random(seed)
     world = World(graph)
     world.begin()
+    world.has_slots = False
     live: dict[NodeId, int] = dict(world.started)
     for _ in range(600):
         if world.state.phase is Phase.STORED:
             break
         world.now += timedelta(milliseconds=rng.randrange(1000))
         done = len(world.started)
+        if rng.random() < 0.3:
+            world.grant()
         _anything(world, rng, live)
         world.prepare_launched()
         live.update(dict(world.started[done:]))
@@ -655,6 +690,7 @@ def _anything(world: World, rng: random.Random, live: dict[NodeId, int]) -> None
     elif choice < 0.1 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
         world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
     elif choice < 0.13:
+        world.lose_slot()
         world.hear(Lost(at=world.now, code="internal_error" if choice < 0.105 else "worker_lost"))
         live.clear()
     elif choice < 0.2 and world.state.waiting:
@@ -672,6 +708,63 @@ def _anything(world: World, rng: random.Random, live: dict[NodeId, int]) -> None
         world.exit(outcome, node, live.pop(node))
     elif world.state.phase is Phase.PAUSED:
         world.hear(ResumeAsked(at=world.now, by="u"))
+
+
+def test_only_waiting_gives_the_slot_back() -> None:
+    """While a person thinks, another execution runs; what follows the answer needs a slot again, and starts with it."""
+    world = World(graph(("ask", YES_OR_NO, ""), ("work", script(), "ask")))
+    world.has_slots = False
+    world.begin()
+    assert (world.slots_left, world.slot_asks) == (1, 0)
+
+    world.hear(InputProvided(at=AT, by="u", prompt_id="ask.1", values={"go": "yes"}))
+    assert (world.started, world.slot_asks) == ([], 1)
+    world.grant()
+
+    assert world.started == [("work", 1)]
+    assert world.slots_left == 1
+
+
+def test_what_needs_no_place_goes_on_without_a_slot() -> None:
+    """A wait that leads to another wait asks nobody for anything."""
+    world = World(graph(("a", WaitSpec(seconds=1.0), ""), ("b", WaitSpec(seconds=1.0), "a")))
+    world.has_slots = False
+    world.begin()
+    world.fire(NodeId("a"))
+    world.fire(NodeId("b"))
+
+    assert world.result.status is Status.COMPLETED
+    assert (world.slots_left, world.slot_asks) == (1, 0)
+
+
+def test_paused_with_nothing_running_holds_no_slot() -> None:
+    """A pause may last for days."""
+    world = World(graph(("a", script(), ""), ("b", script(), "a")))
+    world.has_slots = False
+    world.begin()
+    world.hear(PauseAsked(at=AT, by="u"))
+    assert world.slots_left == 0
+    world.exit(SUCCESS, NodeId("a"))
+    assert world.slots_left == 1
+    world.hear(ResumeAsked(at=AT, by="u"))
+    world.grant()
+
+    assert world.started == [("a", 1), ("b", 1)]
+
+
+def test_a_slot_that_came_too_late_is_given_back() -> None:
+    """Paused again while it stood in line."""
+    world = World(graph(("a", script(), ""), ("b", script(), "a")))
+    world.has_slots = False
+    world.begin()
+    world.hear(PauseAsked(at=AT, by="u"))
+    world.exit(SUCCESS, NodeId("a"))
+    world.hear(ResumeAsked(at=AT, by="u"))
+    world.hear(PauseAsked(at=AT, by="u"))
+    world.grant()
+
+    assert world.slots_left == 2
+    assert world.started == [("a", 1)]
 
 
 def graph_policy(graph: Graph, node: NodeId) -> RetryPolicy:
