@@ -28,11 +28,13 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeTimedOut,
     NodeWaiting,
     PodCreated,
     Prompt,
     ResultStored,
     Status,
+    StopMode,
     StopRequested,
 )
 
@@ -74,6 +76,8 @@ def _describe_node(event: Event, entry: NodeEntry, name: str) -> Line | None:
             return Line(f"▸ {name}{said}{attempt}", is_dim=True)
         case NodeExpanded(items=items, concurrency=concurrency, is_map=True):
             return Line(f"▸ {name}  {_count(len(items), 'item')}, {concurrency} at a time", is_dim=True)
+        case NodeTimedOut(timeout_s=timeout_s):
+            return Line(f"■ {name}  its {timeout_s:g} s are over; what runs of it is stopped", "yellow")
         case NodeRetrying(error=error, retry_at=retry_at):
             again = _in(retry_at, event.at)
             return Line(f"↻ {name}  attempt {entry.attempt} failed: {reason_of(error)}; again {again}", "yellow")
@@ -113,6 +117,8 @@ def _describe_execution(event: Event) -> list[Line]:
             return [Line(f"‖ paused by {printable(by)}", "yellow")]
         case ExecutionResumed(by=by):
             return [Line(f"▸ resumed by {printable(by)}", is_dim=True)]
+        case StopRequested(mode=StopMode.TIMEOUT):
+            return [Line("■ its time is over", "yellow")]
         case StopRequested(by=by, mode=mode):
             return [Line(f"■ {mode} asked for by {printable(by)}", "yellow")]
         case ResultStored() as result:

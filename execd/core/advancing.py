@@ -39,7 +39,8 @@ from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails,
 from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
 from execd.core.result import make_result
-from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer
+from execd.core.runs import WALL
+from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer, StopNode
 from execd.core.state import SlotPlace, State
 from execd.core.transitions import NodePhase, Phase
 from execd.core.views import scope_view
@@ -189,11 +190,23 @@ def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -
             asked = InputRequired(prompt_id=f"{node}.{attempt}", prompts=prompts, expires_at=expires_at)
             draft.tell(asked, node=node)
             set_timer(draft, node)
-        case Expands(items=items, concurrency=concurrency, keeps_going=keeps_going, is_map=is_map):
-            expanded = NodeExpanded(items=items, concurrency=concurrency, keeps_going=keeps_going, is_map=is_map)
-            draft.tell(expanded, node=node)
+        case Expands():
+            _expand(draft, node, beginning)
         case other:
             assert_never(other)
+
+
+def _expand(draft: Draft, node: NodeId, body: Expands) -> None:
+    expires_at = None if body.timeout_s is None else later(draft.at, body.timeout_s)
+    expanded = NodeExpanded(
+        items=body.items,
+        concurrency=body.concurrency,
+        keeps_going=body.keeps_going,
+        is_map=body.is_map,
+        expires_at=expires_at,
+    )
+    draft.tell(expanded, node=node)
+    set_timer(draft, node)
 
 
 def complete(draft: Draft, node: NodeId, output: object, *, port: str | None) -> None:
@@ -257,6 +270,22 @@ def set_timer(draft: Draft, node: NodeId) -> None:
         draft.order(SetTimer(node=node, attempt=run.attempt, due_at=run.due_at, is_moment=is_moment))
 
 
+def set_deadline(draft: Draft) -> None:
+    """Ask to be told when the time of the whole is over."""
+    state = draft.state
+    if state.graph.timeout_s is not None and state.started_at is not None:
+        due_at = later(state.started_at, state.graph.timeout_s)
+        draft.order(SetTimer(node=NodeId(ROOT), attempt=0, due_at=due_at, is_moment=False))
+
+
+def stop_within(draft: Draft, node: NodeId) -> None:
+    """Kill what runs in the body of a node."""
+    inside = tuple(f"{node}{mark}" for mark in "/[")
+    for name in sorted(draft.state.running):
+        if name.startswith(inside):
+            draft.order(StopNode(node=name, attempt=draft.state.runs[name].attempt))
+
+
 def cut_short() -> Failure:
     """Give the failure of a node that had begun when the execution ended around it."""
     return Failure(code=CUT_SHORT, message="The execution ended before it did.", details={"group": "cancelled"})
@@ -286,9 +315,12 @@ def end(draft: Draft) -> None:
 
 
 def _verdict(state: State) -> tuple[Status, Failure | None]:
-    """A cancel is never overwritten; then a failure; then an interrupt that left something undone."""
+    """A cancel, or the end of its time, is never overwritten; then a failure; then an interrupt that left something undone."""
     if state.stop is StopMode.CANCEL:
         return Status.CANCELLED, Failure(code="cancelled", message="It was cancelled.")
+    if state.stop is StopMode.TIMEOUT:
+        text = f"It ran longer than its timeout of {state.graph.timeout_s:g} s."
+        return Status.TIMEOUT, Failure(code=WALL, message=text, details={"group": "limit"})
     if state.root.failure is not None:
         return state.root.failure
     if state.stop is StopMode.INTERRUPT and any(_was_cut_off(state, local) for local in state.root.plan.nodes):
@@ -307,6 +339,7 @@ def _was_cut_off(state: State, local: NodeId) -> bool:
 def tell_beginning(draft: Draft, *, runner: str, started_from: str) -> None:
     """Tell that it begins, and what is known already."""
     draft.tell(ExecutionStarted(runner=runner, started_from=started_from))
+    set_deadline(draft)
     for node, pin in draft.state.graph.pins.items():
         draft.tell(NodeCompleted(duration_ms=0, output=pin.output, port=pin.port, pinned=True), node=node)
 

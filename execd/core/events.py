@@ -194,6 +194,14 @@ class NodeExpanded(EventData, frozen=True):
     concurrency: int
     keeps_going: bool
     is_map: bool
+    expires_at: datetime | None = None
+    """When what runs of it is stopped; None: never."""
+
+
+class NodeTimedOut(EventData, frozen=True):
+    """An expanded node's time is over: what runs in it is stopped, and then it fails."""
+
+    timeout_s: float
 
 
 class NodeOutput(EventData, frozen=True):
@@ -249,6 +257,13 @@ class StopMode(enum.StrEnum):
     """Kill what runs, now."""
     INTERRUPT = "interrupt"
     """Let the node in flight finish; start nothing after it."""
+    TIMEOUT = "timeout"
+    """As `cancel`, because its time is over."""
+
+    @property
+    def kills(self) -> bool:
+        """Whether it waits for nothing that runs."""
+        return self is not StopMode.INTERRUPT
 
 
 class StopRequested(EventData, frozen=True):

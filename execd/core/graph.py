@@ -74,6 +74,8 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     """What expressions find as `vars`."""
     pins: dict[NodeId, Pin] = {}
     """Nodes that do not run: what they gave is known already."""
+    timeout_s: float | None = None
+    """From its start to its end, waits and all; None: as long as it takes."""
 
 
 class PlannedNode:

@@ -14,7 +14,7 @@ from execd.core.events import EventData, Failure, NodeCompleted, NodeFailed, Nod
 from execd.core.graph import OnError
 from execd.core.nodes.kinds import ERROR, OUT
 from execd.core.paths import ROOT, item_scope, node_in, scope_of
-from execd.core.runs import Expansion, NodeRun, ScopeRun
+from execd.core.runs import WALL, Expansion, NodeRun, ScopeRun
 from execd.core.transitions import NodePhase
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def _taken_ports(run: NodeRun, data: EventData, on_error: OnError) -> tuple[str,
 
 
 def _status_of(run: NodeRun) -> Status:
-    timed_out = (run.verdict is not None and run.verdict.reason == "limit:wall") or (
-        run.error is not None and run.error.code == "limit:wall"
+    timed_out = (run.verdict is not None and run.verdict.reason == WALL) or (
+        run.error is not None and run.error.code == WALL
     )
     return Status.TIMEOUT if timed_out else Status.FAILED
 

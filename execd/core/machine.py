@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from execd.core.advancing import advance, complete, end_attempt, fail_whole, set_timer, start_node, tell_beginning
+from execd.core.advancing import (
+    advance,
+    complete,
+    end_attempt,
+    fail_whole,
+    set_deadline,
+    set_timer,
+    start_node,
+    stop_within,
+    tell_beginning,
+)
 from execd.core.answers import check_answers
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError
@@ -22,6 +32,7 @@ from execd.core.events import (
     NodeFailed,
     NodeId,
     NodeOutput,
+    NodeTimedOut,
     OutputTruncated,
     PodCreated,
     PodRunning,
@@ -33,7 +44,8 @@ from execd.core.events import (
 from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
 from execd.core.outcome import outcome_of_loss
-from execd.core.runs import NodeRun
+from execd.core.paths import ROOT, scope_of
+from execd.core.runs import WALL, NodeRun
 from execd.core.signals import (
     Begin,
     CallReturned,
@@ -102,8 +114,21 @@ def _pod_prepared(draft: Draft, signal: PodPrepared) -> None:
     placed = PodCreated(pod=signal.pod, runtime=signal.runtime, isolation=signal.isolation, image=signal.image)
     draft.tell(placed, node=signal.node)
     draft.order(StartPod(node=signal.node, attempt=signal.attempt))
-    if draft.state.stop is StopMode.CANCEL:
+    if _is_unwanted(draft.state, signal.node):
         draft.order(StopNode(node=signal.node, attempt=signal.attempt))
+
+
+def _is_unwanted(state: State, node: NodeId) -> bool:
+    """Whether it was to be stopped before its pod was there to be stopped."""
+    if state.stop is not None and state.stop.kills:
+        return True
+    owner = state.scopes[scope_of(node)].node
+    while owner is not None:
+        expansion = state.runs[owner].expansion
+        if expansion is not None and expansion.failure is not None and expansion.failure.code == WALL:
+            return True
+        owner = state.scopes[scope_of(owner)].node
+    return False
 
 
 def _pod_progressed(draft: Draft, signal: PodProgressed) -> None:
@@ -147,8 +172,11 @@ def _call_returned(draft: Draft, signal: CallReturned) -> None:
 
 
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
-    """Three timers: the next attempt, which a pause holds back until the resume sets it anew; the end of a wait; and the
-    end of a person's time to answer."""
+    """Five timers: the end of the whole's time; the next attempt, which a pause holds back until the resume sets it anew;
+    the end of a wait, of a person's time to answer, and of a body's."""
+    if signal.node == ROOT:
+        _stop(draft, by="execd", mode=StopMode.TIMEOUT)
+        return
     run = draft.state.runs.get(signal.node)
     if run is None or run.attempt != signal.attempt:
         return
@@ -159,6 +187,16 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     elif run.phase is NodePhase.WAITING:
         _end_waiting(draft, signal.node)
         advance(draft)
+    elif run.phase is NodePhase.EXPANDED and run.due_at is not None:
+        _end_body(draft, signal.node, run)
+        advance(draft)
+
+
+def _end_body(draft: Draft, node: NodeId, run: NodeRun) -> None:
+    assert run.due_at is not None
+    assert run.started_at is not None
+    draft.tell(NodeTimedOut(timeout_s=milliseconds_between(run.started_at, run.due_at) / 1000), node=node)
+    stop_within(draft, node)
 
 
 def _end_waiting(draft: Draft, node: NodeId) -> None:
@@ -191,12 +229,17 @@ def _asks(state: State, node: NodeId, prompt_id: str) -> bool:
 
 
 def _stop_asked(draft: Draft, signal: StopAsked) -> None:
-    """Four cases: the first stop; a cancel after an interrupt, which is harder and counts; the same again, and an
-    interrupt after a cancel, which change nothing."""
-    if draft.state.stop is StopMode.CANCEL or draft.state.stop is signal.mode:
+    _stop(draft, by=signal.by, mode=signal.mode)
+
+
+def _stop(draft: Draft, *, by: str, mode: StopMode) -> None:
+    """Four cases: the first stop; a kill after an interrupt, which is harder and counts; the same again, and anything
+    after a kill, which change nothing."""
+    earlier = draft.state.stop
+    if earlier is not None and (earlier.kills or earlier is mode):
         return
-    draft.tell(StopRequested(by=signal.by, mode=signal.mode))
-    if signal.mode is StopMode.CANCEL:
+    draft.tell(StopRequested(by=by, mode=mode))
+    if mode.kills:
         for node in sorted(draft.state.running):
             draft.order(StopNode(node=node, attempt=draft.state.runs[node].attempt))
     advance(draft)
@@ -227,11 +270,12 @@ def _lost(draft: Draft, signal: Lost) -> None:
     if signal.code == "internal_error":
         fail_whole(draft, signal.code)
     elif draft.state.phase is not Phase.QUEUED:
-        sleeping = sorted(draft.state.retrying | draft.state.waiting)
+        sleeping = sorted(draft.state.retrying | draft.state.waiting | draft.state.timed_bodies)
         for node in sorted(draft.state.running):
             end_attempt(draft, node, outcome_of_loss(signal.code))
         for node in sleeping:
             set_timer(draft, node)
+        set_deadline(draft)
     else:
         return
     advance(draft)

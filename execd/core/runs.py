@@ -9,9 +9,21 @@ from typing import Any
 import msgspec
 from immutables import Map
 
-from execd.core.events import Failure, InputRequired, NodeExpanded, NodeId, PodCreated, PodTerminated, Status
+from execd.core.events import (
+    Failure,
+    InputRequired,
+    NodeExpanded,
+    NodeId,
+    NodeTimedOut,
+    PodCreated,
+    PodTerminated,
+    Status,
+)
 from execd.core.graph import Plan
 from execd.core.transitions import NodePhase
+
+WALL = "limit:wall"
+"""The code of what ran out of time; an execution that fails with it ends as `timeout`."""
 
 
 class Expansion(msgspec.Struct, frozen=True):
@@ -27,7 +39,7 @@ class Expansion(msgspec.Struct, frozen=True):
     results: Map[int, Any] = Map()
     """What each item that is over gave."""
     failure: Failure | None = None
-    """Of the first item that failed, unless it keeps going."""
+    """Of the first item that failed, unless it keeps going; or that its time is over. Nothing more of it starts."""
 
     @property
     def is_over(self) -> bool:
@@ -69,7 +81,14 @@ class NodeRun(msgspec.Struct, frozen=True):
         expansion = Expansion(
             items=data.items, concurrency=data.concurrency, keeps_going=data.keeps_going, is_map=data.is_map
         )
-        return msgspec.structs.replace(self, expansion=expansion)
+        return msgspec.structs.replace(self, expansion=expansion, due_at=data.expires_at)
+
+    def timed_out(self, data: NodeTimedOut) -> NodeRun:
+        """Fail what the body's items have not failed already."""
+        assert self.expansion is not None
+        text = f"It ran longer than its timeout of {data.timeout_s:g} s."
+        failure = self.expansion.failure or Failure(code=WALL, message=text, details={"group": "limit"})
+        return msgspec.structs.replace(self, expansion=msgspec.structs.replace(self.expansion, failure=failure))
 
 
 class ScopeRun(msgspec.Struct, frozen=True):

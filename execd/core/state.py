@@ -30,6 +30,7 @@ from execd.core.events import (
     NodeId,
     NodeRetrying,
     NodeStarted,
+    NodeTimedOut,
     NodeWaiting,
     Output,
     OutputTruncated,
@@ -47,7 +48,7 @@ from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun
-from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, Phase
+from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
 
 class SlotPlace(enum.Enum):
@@ -123,6 +124,13 @@ class State(msgspec.Struct, frozen=True):
         return len(self.running) + len(self.retrying) < self.graph.parallelism
 
     @property
+    def timed_bodies(self) -> frozenset[NodeId]:
+        """Expanded nodes that have a timeout. Looks at every node: for recovery."""
+        return frozenset(
+            node for node, run in self.runs.items() if run.phase is NodePhase.EXPANDED and run.due_at is not None
+        )
+
+    @property
     def _waits_for_people_only(self) -> bool:
         if self.running or self.retrying:
             return False
@@ -138,13 +146,16 @@ class State(msgspec.Struct, frozen=True):
         return NodeRun(undecided=len(self.planned(node).node.needs)) if found is None else found
 
     def may_start_in(self, scope: str) -> bool:
-        """Whether neither this scope nor any around it has failed."""
+        """Whether neither this scope nor any around it has failed, nor an item beside it that its node does not survive."""
         while True:
             run = self.scopes[scope]
             if run.failure is not None:
                 return False
             if run.node is None:
                 return True
+            expansion = self.runs[run.node].expansion
+            if expansion is not None and expansion.failure is not None:
+                return False
             scope = scope_of(run.node)
 
 
@@ -255,6 +266,11 @@ def _expanded(run: NodeRun, fact: Fact) -> NodeRun:
     return run.expanded(fact.data)
 
 
+def _timed_out(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, NodeTimedOut)
+    return run.timed_out(fact.data)
+
+
 _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeStarted: _started,
     PodCreated: _placed,
@@ -264,6 +280,7 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeRetrying: _retrying,
     NodeWaiting: _waiting,
     NodeExpanded: _expanded,
+    NodeTimedOut: _timed_out,
     InputRequired: _asking,
     InputReceived: _answered,
 }

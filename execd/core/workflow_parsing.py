@@ -19,6 +19,7 @@ from execd.core.expressions import Reference, compile_value, references
 from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.graph import Need, OnError
 from execd.core.nodes import TYPES_BY_NAME
+from execd.core.nodes.bodies import read_timeout
 from execd.core.nodes.kinds import ERROR, OUT, Beginning, NodeType, Reading
 from execd.core.nodes.set_values import SetSpec
 from execd.core.parsing import MAX_RETRIES, read_name, read_priority
@@ -26,7 +27,7 @@ from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority, RetryPolicy
 from execd.core.workflows import StoredNode, WorkflowSpec
 
-WORKFLOW_FIELDS = ("kind", "name", "priority", "parallelism", "input", "vars", "nodes")
+WORKFLOW_FIELDS = ("kind", "name", "priority", "parallelism", "timeout_s", "input", "vars", "nodes")
 NODE_FIELDS = ("id", "type", "label", "needs", "retry", "on_error")
 RETRY_FIELDS = ("retries", "delay_s", "factor", "jitter", "on_failure", "on_lost")
 MAX_NODES = 10_000
@@ -62,6 +63,7 @@ def parse_workflow(body: object, tools: ScriptTools) -> WorkflowRequest:
     spec = WorkflowSpec(
         nodes=nodes,
         parallelism=fields.integer("parallelism", Range(1, MAX_PARALLELISM, unit="nodes"), default=16),
+        timeout_s=read_timeout(fields),
         input=fields.raw("input"),
         vars=dict(fields.mapping("vars", max_count=1000, accepted="an object of constants")),
     )
@@ -132,7 +134,7 @@ class _Reader:
         drafts = [
             draft for i, item in enumerate(items) if (draft := self._read_node(item, f"{where}[{i}]")) is not None
         ]
-        self._check_ids(drafts)
+        self._check_ids(drafts, around)
         order = self._check_needs(drafts)
         for draft in drafts:
             self._check_expressions(draft, around, order)
@@ -202,9 +204,12 @@ class _Reader:
             on_lost=inner.flag("on_lost", default=False),
         )
 
-    def _check_ids(self, drafts: Sequence[_Draft]) -> None:
+    def _check_ids(self, drafts: Sequence[_Draft], around: _Surroundings) -> None:
         seen: set[str] = set()
         for draft in drafts:
+            if draft.stored.id in around.outer:
+                found = f"{draft.stored.id!r} is the id of a node around this body, which is read by this name here"
+                draft.fields.fault("id", found, "another id")
             if draft.stored.id and draft.stored.id in seen:
                 draft.fields.fault("id", f"{draft.stored.id!r} is there already", "an id no other node here has")
             seen.add(draft.stored.id)

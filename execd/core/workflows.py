@@ -41,6 +41,8 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What its nodes find as `vars`."""
     pins: dict[NodeId, Pin] = {}
     """See `Graph`."""
+    timeout_s: float | None = None
+    """See `Graph`."""
 
 
 ExecutionSpec = ScriptSpec | WorkflowSpec
@@ -78,6 +80,7 @@ def graph_of(spec: ExecutionSpec, *, name: str) -> Graph:
         input=spec.input,
         vars=spec.vars,
         pins=spec.pins,
+        timeout_s=spec.timeout_s,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from execd.core.graph import OnError
 from execd.core.nodes import TYPES
+from execd.core.nodes.bodies import TIMEOUT
 from execd.core.nodes.kinds import NodeType
 from execd.core.parsing import MAX_RETRIES
 from execd.core.script_fields import MAX_NAME_CHARS
@@ -55,6 +56,12 @@ def workflow_schemas(script: dict[str, Any]) -> dict[str, Any]:
             "input": {"description": "What expressions find as `input`."},
             "vars": {"type": "object", "description": "What expressions find as `vars`."},
             "parallelism": {"type": "integer", "minimum": 1, "maximum": MAX_PARALLELISM, "default": 16},
+            "timeout_s": {
+                "type": "number",
+                "minimum": TIMEOUT.low,
+                "maximum": TIMEOUT.high,
+                "description": "From its start to its end, waits and all; then it is stopped and ends as `timeout`.",
+            },
             "priority": script["properties"]["priority"],
         },
     }

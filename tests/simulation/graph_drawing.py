@@ -56,6 +56,7 @@ class DrawnGraph:
         self.graph = Graph(
             nodes=nodes,
             parallelism=rng.choice((1, 2, 3, 4)),
+            timeout_s=rng.choice((*[None] * 7, round(rng.uniform(2, 40), 3))),
             input={"k": rng.randrange(4)},
             vars={"c": rng.randrange(4), "list": [{"n": n} for n in range(rng.randrange(4))]},
             pins=self._pins(nodes) if rng.random() < 0.1 else {},
@@ -172,11 +173,17 @@ class DrawnGraph:
         if names.items is not None and rng.random() < 0.5:
             items = f"{{{{ {names.items} }}}}"
         return MapSpec(
-            items=items, concurrency=rng.choice((1, 2, 3, 4)), on_item_error=rng.choice(("stop", "continue"))
+            items=items,
+            concurrency=rng.choice((1, 2, 3, 4)),
+            on_item_error=rng.choice(("stop", "continue")),
+            timeout_s=self._timeout(),
         )
 
     def _workflow(self, path: str, names: _Names) -> CallSpec:
-        return CallSpec(input={"k": f"{{{{ {self._number(names)} }}}}"})
+        return CallSpec(input={"k": f"{{{{ {self._number(names)} }}}}"}, timeout_s=self._timeout())
+
+    def _timeout(self) -> float | None:
+        return self._rng.choice((None, None, None, round(self._rng.uniform(0.5, 15), 3)))
 
     def _many(self, label: str) -> tuple[Node, ...]:
         """Some hundred nodes, or items, that do nothing but give a value, and a script after them."""

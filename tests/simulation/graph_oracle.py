@@ -30,6 +30,7 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeTimedOut,
     NodeWaiting,
     Output,
     OutputTruncated,
@@ -168,6 +169,8 @@ class Replay:
         while scope is not None:
             if scope.failure is not None:
                 return True
+            if scope.around is not None and scope.around.views[scope.owner].has_failed_body:
+                return True
             scope = scope.around
         return False
 
@@ -213,7 +216,18 @@ class Replay:
         if view.expected is None or view.expected[0] != "expands" or view.expected[1] != items:
             self._say(event, f"has the items {items}, expected was {view.expected}")
         view.status, view.expected = "expanded", ("expands", items, None)
+        timeout_s = node.spec.timeout_s
+        view.expires_at = event.data.expires_at
+        if (view.expires_at is None) is not (timeout_s is None):
+            self._say(event, f"expires at {view.expires_at}, its timeout is {timeout_s}")
         self.census[f"graph: {node.type} in depth {(event.node or '').count('/')}"] += 1
+
+    def _timed_out(self, event: Event, scope: Scope, node: Node, view: View) -> None:
+        if view.status != "expanded" or view.expires_at is None or event.at < view.expires_at - MILLISECOND:
+            self._say(event, f"is {view.status} and expires at {view.expires_at}")
+        view.is_timed_out = not view.has_failed_body
+        view.has_failed_body = True
+        self.census["graph: body timed out"] += 1
 
     def _wrote(self, event: Event, scope: Scope, node: Node, view: View) -> None:
         assert isinstance(event.data, Output | OutputTruncated)
@@ -318,9 +332,12 @@ class Replay:
                 self._say(event, f"expires before {expires_at}")
 
     def _check_item_failure(self, event: Event, node: Node, view: View, error: Failure) -> None:
+        if view.is_timed_out:
+            if error.code != "limit:wall":
+                self._say(event, f"{error.code}, and its time was over")
+            return
         first = next((scope for scope in view.closed if scope.failure is not None), None)
-        keeps_going = isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
-        if keeps_going or first is None or first.failure is None:
+        if _keeps_going(node) or first is None or first.failure is None:
             self._say(event, f"{error.code}, and no item of it has failed")
         elif error.code != first.failure.code or (first.index is not None and error.details["item"] != first.index):
             self._say(event, f"{error}, its first item to fail was {first.index}: {first.failure}")
@@ -330,7 +347,9 @@ class Replay:
         self._placed.discard(name or "")
         scope.left -= 1
         if scope.left == 0 and scope.around is not None:
-            scope.around.views[scope.owner].closed.append(scope)
+            owner = scope.around.views[scope.owner]
+            owner.closed.append(scope)
+            owner.has_failed_body |= scope.failure is not None and not _keeps_going(scope.around.nodes[scope.owner])
 
     # What its spec makes of what is there.
 
@@ -361,7 +380,9 @@ class Replay:
         if data.status is not expected:
             self.wrong.append(f"ended {data.status}, and should be {expected}")
         failure = self._root.failure
-        if data.status in {Status.FAILED, Status.TIMEOUT} and (failure is None or data.error != failure):
+        timed_out_whole = self._stop is StopMode.TIMEOUT and data.error is not None and data.error.code == "limit:wall"
+        has_failed = data.status in {Status.FAILED, Status.TIMEOUT} and not timed_out_whole
+        if has_failed and (failure is None or data.error != failure):
             self.wrong.append(f"ended with {data.error}, its first failure was {failure}")
         if data.status is Status.COMPLETED and len(self._root.nodes) > 1 and self._percent != 100:
             self.wrong.append(f"completed at {self._percent} percent")
@@ -381,11 +402,17 @@ class Replay:
         failure = self._root.failure
         if self._stop is StopMode.CANCEL:
             return Status.CANCELLED
+        if self._stop is StopMode.TIMEOUT:
+            return Status.TIMEOUT
         if failure is not None:
             return Status.TIMEOUT if failure.code == "limit:wall" else Status.FAILED
         undone = {"not_run", CUT_SHORT}
         is_undone = any(view.error is not None and view.error.code in undone for view in self._root.views.values())
         return Status.INTERRUPTED if self._stop is not None and is_undone else Status.COMPLETED
+
+
+def _keeps_going(node: Node) -> bool:
+    return isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
 
 
 _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {
@@ -395,6 +422,7 @@ _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {
     InputRequired: Replay._asking,
     InputReceived: Replay._answered,
     NodeExpanded: Replay._expanded,
+    NodeTimedOut: Replay._timed_out,
     Output: Replay._wrote,
     OutputTruncated: Replay._wrote,
     NodeRetrying: Replay._retrying,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -52,6 +52,11 @@ class View:
     """What this attempt wrote to stdout."""
     is_text_cut: bool = False
     """Whether a limit dropped the rest of it."""
+    expires_at: datetime | None = None
+    """When its body's time is over."""
+    has_failed_body: bool = False
+    """Whether nothing more may start in its body: an item failed that it does not survive, or its time was over."""
+    is_timed_out: bool = False
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ def make_spec(plan: SubmissionPlan) -> ExecutionSpec:
     return WorkflowSpec(
         nodes=tuple(map(store_node, graph.nodes)),
         parallelism=graph.parallelism,
+        timeout_s=graph.timeout_s,
         input=graph.input,
         vars=graph.vars,
         pins=graph.pins,

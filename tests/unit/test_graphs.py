@@ -40,6 +40,7 @@ from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import WaitSpec
+from execd.core.outcome import ExitRecord, classify
 from execd.core.signals import (
     CallReturned,
     DeltaArrived,
@@ -49,6 +50,7 @@ from execd.core.signals import (
     PauseAsked,
     ResumeAsked,
     StopAsked,
+    TimerDue,
 )
 from execd.core.specs import RetryPolicy
 from execd.core.state import fold
@@ -58,6 +60,7 @@ from tests.unit.test_machine import AT, FAILURE, LOST, SUCCESS, YES_OR_NO, World
 WORK = StepSpec(script=script())
 FETCH = HttpSpec(url="https://example.com")
 ASK_MODEL = LlmSpec(base_url="https://example.com/v1", model="m", prompt="hi")
+KILLED = classify(ExitRecord(signal=9, cancelled=True))
 CALL_ENDS = (
     succeeded({"status": 200}),
     failed("http", "status", "busy", is_final=False, retry_after_s=3.0),
@@ -351,7 +354,7 @@ def test_bodies_may_be_nested_in_bodies() -> None:
     assert "each[0]/call/inner[1]/x" in told(world, NodeCompleted)
 
 
-@pytest.mark.parametrize("mode", list(StopMode))
+@pytest.mark.parametrize("mode", [StopMode.CANCEL, StopMode.INTERRUPT])
 def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
     """Cancel kills what runs in a body; interrupt lets it finish; either way every started node has an end."""
     world = World(graph(mapped(graph(node("w", WORK), node("after", WORK, "w")), [1, 2, 3], concurrency=2)))
@@ -364,6 +367,98 @@ def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
     assert world.result.status is (Status.CANCELLED if mode is StopMode.CANCEL else Status.INTERRUPTED)
     ended = {*told(world, NodeCompleted), *told(world, NodeFailed)}
     assert set(told(world, NodeStarted)) == ended
+
+
+def test_a_body_whose_time_is_over_is_stopped_and_fails() -> None:
+    """What runs in it is killed, what waits is cut short, and the end is a timeout; the rest of the graph was told how to go on."""
+    body = graph(node("w", WORK), node("ask", YES_OR_NO), node("after", WORK, "w"))
+    each = mapped(body, [1, 2], concurrency=2, timeout_s=5.0)
+    world = World(graph(each, node("late", SetSpec(values=1), "each")))
+    world.begin()
+    world.now = AT + timedelta(seconds=5)
+    world.fire(NodeId("each"))
+    assert world.stopped == {("each[0]/w", 1), ("each[1]/w", 1)}
+    world.exit(KILLED, NodeId("each[0]/w"))
+    world.exit(KILLED, NodeId("each[1]/w"))
+
+    assert world.result.status is Status.TIMEOUT
+    assert world.result.error is not None
+    assert (world.result.error.code, world.result.error.message) == (
+        "limit:wall",
+        "It ran longer than its timeout of 5 s.",
+    )
+    assert set(told(world, NodeSkipped)) == {"each[0]/after", "each[1]/after", "late"}
+
+
+def test_a_pod_that_comes_when_the_time_is_over_is_stopped_at_once() -> None:
+    """It was being prepared while the body's time ended."""
+    world = World(graph(mapped(graph(node("w", WORK)), [1], timeout_s=5.0)))
+    world.hear_begin_only()
+    world.hear(TimerDue(at=AT + timedelta(seconds=5), node=NodeId("each"), attempt=1))
+    world.stopped.clear()
+    world.prepare_launched()
+
+    assert world.stopped == {("each[0]/w", 1)}
+
+
+def test_the_time_of_a_body_goes_on_after_a_loss() -> None:
+    """The timer was in memory; the journal says when it is due."""
+    world = World(graph(mapped(graph(node("ask", YES_OR_NO)), [1], timeout_s=5.0)))
+    world.begin()
+    world.timers.clear()
+    world.hear(Lost(at=AT, code="worker_lost"))
+    assert ("each", 1) in world.timers
+    world.fire(NodeId("each"))
+
+    assert world.result.status is Status.TIMEOUT
+
+
+def test_a_body_that_is_over_in_time_is_not_stopped() -> None:
+    """Its timer fires for nobody."""
+    world = World(graph(mapped(graph(node("w", WORK)), [1], timeout_s=5.0), node("next", WORK, "each")))
+    world.begin()
+    world.exit(SUCCESS, NodeId("each[0]/w"))
+    world.fire(NodeId("each"))
+    world.exit(SUCCESS, NodeId("next"))
+
+    assert world.result.status is Status.COMPLETED
+
+
+def test_a_workflow_has_a_timeout_of_its_own() -> None:
+    """Waits and questions count; a cancel that came first stays a cancel."""
+    whole = graph(node("ask", YES_OR_NO), node("w", WORK), timeout_s=9.0)
+    world = World(whole)
+    world.begin()
+    world.fire(NodeId(""), attempt=0)
+    assert world.stopped == {("w", 1)}
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+    world.exit(KILLED, NodeId("w"))
+    assert world.result.status is Status.TIMEOUT
+
+    world = World(whole)
+    world.begin()
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
+    world.fire(NodeId(""), attempt=0)
+    world.exit(KILLED, NodeId("w"))
+    assert world.result.status is Status.CANCELLED
+
+
+def test_an_item_that_fails_a_map_leaves_no_question_open() -> None:
+    """Nobody needs the answer any more; what runs of other items finishes, and nothing more of them starts."""
+    body = graph(
+        node("check", IfSpec(condition="{{ item == 0 }}")),
+        node("w", WORK, "check.true"),
+        node("ask", YES_OR_NO, "check.false"),
+        node("after", WORK, "ask"),
+    )
+    world = World(graph(mapped(body, [0, 1], concurrency=2)))
+    world.begin()
+    world.exit(FAILURE, NodeId("each[0]/w"))
+
+    assert world.result.status is Status.FAILED
+    assert world.result.error is not None
+    assert world.result.error.code == "exit"
+    assert "each[1]/after" in told(world, NodeSkipped)
 
 
 def test_pinned_nodes_do_not_run() -> None:
@@ -427,9 +522,11 @@ def any_graph(draw: st.DrawFn, depth: int = 2) -> Graph:
         if spec == "map":
             policy = draw(st.sampled_from(["stop", "continue"]))
             items = list(range(draw(st.integers(0, 3))))
-            spec = MapSpec(items=items, concurrency=draw(st.integers(1, 3)), on_item_error=policy)
+            timeout_s = draw(st.sampled_from([None, 2.0]))
+            concurrency = draw(st.integers(1, 3))
+            spec = MapSpec(items=items, concurrency=concurrency, on_item_error=policy, timeout_s=timeout_s)
         elif spec == "call":
-            spec = CallSpec(input=1)
+            spec = CallSpec(input=1, timeout_s=draw(st.sampled_from([None, 2.0])))
         if isinstance(spec, MapSpec | CallSpec):
             body = draw(any_graph(depth=depth - 1))
         retries = draw(st.integers(0, 1)) if body is None else 0
@@ -447,7 +544,8 @@ def any_graph(draw: st.DrawFn, depth: int = 2) -> Graph:
                 body=body,
             )
         )
-    return Graph(nodes=tuple(nodes), parallelism=draw(st.integers(1, 3)))
+    timeout_s = draw(st.sampled_from([None, None, 20.0])) if depth == 2 else None
+    return Graph(nodes=tuple(nodes), parallelism=draw(st.integers(1, 3)), timeout_s=timeout_s)
 
 
 def _ports(earlier: Node) -> list[str]:
@@ -497,7 +595,7 @@ def _anything(world: World, rng: random.Random) -> None:
     running = sorted((n, world.state.runs[n].attempt) for n in world.state.running)
     asking = [world.state.runs[n].asking for n in sorted(world.state.waiting)]
     if choice < 0.02:
-        world.hear(StopAsked(at=world.now, by="u", mode=rng.choice(list(StopMode))))
+        world.hear(StopAsked(at=world.now, by="u", mode=rng.choice([StopMode.CANCEL, StopMode.INTERRUPT])))
     elif choice < 0.08 and world.state.phase in {Phase.RUNNING, Phase.PAUSED}:
         world.hear(rng.choice([PauseAsked, ResumeAsked])(at=world.now, by="u"))
     elif choice < 0.1:

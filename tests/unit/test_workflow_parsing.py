@@ -158,6 +158,29 @@ def test_what_cannot_be_there_is_not_referred_to(values: str, words: str) -> Non
     assert words in found["nodes[1].values.deep[0]"]
 
 
+def test_a_node_in_a_map_may_not_hide_one_around_it() -> None:
+    """`nodes.a` would mean the one here and the one there, depending on who reads."""
+    body = [{"id": "a", "type": "set", "values": "{{ nodes.a.output }}"}]
+    found = faults_of(
+        {"id": "a", "type": "set", "values": 1},
+        {"id": "each", "type": "map", "items": [1], "needs": ["a"], "nodes": body},
+        {"id": "sub", "type": "workflow", "needs": ["a"], "nodes": [{"id": "a", "type": "set", "values": 1}]},
+    )
+
+    assert "around this body" in found["nodes[1].nodes[0].id"]
+    assert not any(path.startswith("nodes[2]") for path in found)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e12, "soon", True])
+def test_a_timeout_is_a_time(seconds: Any) -> None:
+    """Of a body, and of the whole."""
+    body = [{"id": "a", "type": "set", "values": 1}]
+    found = faults_of({"id": "each", "type": "map", "items": [1], "nodes": body, "timeout_s": seconds})
+    assert set(found) == {"nodes[0].timeout_s"}
+    with pytest.raises(InvalidRequestError, match="timeout_s"):
+        parse(*body, timeout_s=seconds)
+
+
 def test_a_body_of_a_workflow_sees_only_its_input() -> None:
     """So that it can be understood, saved and run alone."""
     found = faults_of(
@@ -217,6 +240,7 @@ FIELDS = st.sampled_from(
         "stdin",
         "files",
         "limits",
+        "timeout_s",
     ]
 )
 TYPES = st.sampled_from(["set", "if", "switch", "wait", "input", "map", "workflow", "script", "x"])

@@ -16,6 +16,14 @@ MAX_ITEMS = 10_000
 """Each item is at least two events; more belongs into several executions."""
 
 
+TIMEOUT = Range(0.001, 30 * 24 * 3600.0, unit="seconds")
+
+
+def read_timeout(fields: Fields) -> float | None:
+    """Read the time a body, or a whole workflow, may take; None: as long as it takes."""
+    return fields.number("timeout_s", TIMEOUT, default=0.0) if fields.has("timeout_s") else None
+
+
 class MapSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     items: Any
     """An expression that gives a list."""
@@ -23,12 +31,14 @@ class MapSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """How many items may be under way at one time."""
     on_item_error: Literal["stop", "continue"] = "stop"
     """`continue`: a failed item gives `{"error": …}` in its place."""
+    timeout_s: float | None = None
+    """For all items together."""
 
 
 class MapType(NodeType[MapSpec]):
     name = "map"
     spec_type = MapSpec
-    fields = ("items", "concurrency", "on_item_error")
+    fields = ("items", "concurrency", "on_item_error", "timeout_s")
     has_body = True
 
     def read(self, fields: Fields, reading: Reading) -> MapSpec:
@@ -41,6 +51,7 @@ class MapType(NodeType[MapSpec]):
             on_item_error="continue"
             if fields.choice("on_item_error", _ITEM_ERRORS, default="stop") == "continue"
             else "stop",
+            timeout_s=read_timeout(fields),
         )
 
     def templated(self, spec: MapSpec) -> Any:
@@ -53,25 +64,34 @@ class MapType(NodeType[MapSpec]):
         if len(items) > MAX_ITEMS:
             return failure("items", f"`items` gave {len(items)} items; it may give up to {MAX_ITEMS}.")
         keeps_going = spec.on_item_error == "continue"
-        return Expands(items=tuple(items), concurrency=spec.concurrency, keeps_going=keeps_going, is_map=True)
+        return Expands(
+            items=tuple(items),
+            concurrency=spec.concurrency,
+            keeps_going=keeps_going,
+            is_map=True,
+            timeout_s=spec.timeout_s,
+        )
 
 
 class CallSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     input: Any = None
     """What the body finds as `input`."""
+    timeout_s: float | None = None
 
 
 class CallType(NodeType[CallSpec]):
     name = "workflow"
     spec_type = CallSpec
-    fields = ("input",)
+    fields = ("input", "timeout_s")
     has_body = True
 
     def read(self, fields: Fields, reading: Reading) -> CallSpec:
-        return CallSpec(input=fields.raw("input"))
+        return CallSpec(input=fields.raw("input"), timeout_s=read_timeout(fields))
 
     def templated(self, spec: CallSpec) -> Any:
         return {"input": spec.input}
 
     def begin(self, spec: CallSpec, values: Any, at: datetime) -> Beginning:
-        return Expands(items=(values["input"],), concurrency=1, keeps_going=False, is_map=False)
+        return Expands(
+            items=(values["input"],), concurrency=1, keeps_going=False, is_map=False, timeout_s=spec.timeout_s
+        )

@@ -75,6 +75,8 @@ class Expands(msgspec.Struct, frozen=True):
     """Whether an item that failed is only one more value; else it fails the node."""
     is_map: bool
     """Whether the output is a list, of one value for each item; else there is one item, and its output is the node's."""
+    timeout_s: float | None = None
+    """For all of it; None: as long as it takes."""
 
 
 Beginning = Done | Fails | Runs | Calls | Waits | Asks | Expands
