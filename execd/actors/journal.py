@@ -7,7 +7,8 @@ a side effect the saga waits until nothing is outstanding.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import trio
 
@@ -89,6 +90,16 @@ class Journal:
         """Give what tells when all that was handed over so far is stored; None when it is. For a task beside the saga, which
         goes on meanwhile; of a refusal the saga hears by itself."""
         return self._newest
+
+    async def wait_nearly_stored(self) -> None:
+        """Wait until at most one record is outstanding: whoever has much to tell lets others' writes come between its own.
+        For a task beside the saga; of a refusal the saga hears by itself."""
+        while len(self._outstanding) > 1 and (oldest := next(self._unanswered(), None)) is not None:
+            await oldest.wait()
+
+    def _unanswered(self) -> Iterator[Reply[WriteOutcome]]:
+        """Those before the newest."""
+        return (reply for reply in islice(self._outstanding, len(self._outstanding) - 1) if not reply.is_answered)
 
     async def wait_stored(self) -> None:
         """Wait until everything handed over is durable.

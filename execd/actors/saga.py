@@ -235,7 +235,9 @@ class Saga:
         return None
 
     async def _go_on(self) -> None:
-        """The rest of a long step waits its turn among the signals, so that a cancel is heard before it."""
+        """The rest of a long step waits its turn: in the store behind what others write, and among the signals, so that a
+        cancel is heard before it."""
+        await self._journal.wait_nearly_stored()
         await self._tx.send(GoOn(at=self._tools.now()))
 
     async def _ask_slot(self) -> None:

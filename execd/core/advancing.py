@@ -45,7 +45,7 @@ from execd.core.state import SlotPlace, State
 from execd.core.transitions import NodePhase, Phase
 from execd.core.views import scope_view
 
-FACTS_PER_STEP = 500
+FACTS_PER_STEP = 200
 """A step that has told so many goes on in the next: one write stays small, and a cancel is heard in between."""
 MAX_RETRY_DELAY_S = 300.0
 """Waits grow no longer than this: longer ones look like a hang."""

@@ -14,9 +14,9 @@ from execd.ports import ExecutionRecord, Write, WriteOutcome
 class TroubledStore(MemoryStore):
     """A store that can be away, slow, broken or dead.
 
-    `is_away`: writes raise StoreUnavailableError. `gate`: writes wait for it. `defects`: so many writes raise an error
-    no store should. `dies_at`: from that write on nothing is written and nothing returns, like a process that was killed.
-    Leases suffer with the rest, but are not counted as writes and meet no defect.
+    `is_away`: writes raise StoreUnavailableError. `s_per_event`: how long a write takes for each of its events. `gate`: writes
+    wait for it. `defects`: so many writes raise an error no store should. `dies_at`: from that write on nothing is written and
+    nothing returns, like a process that was killed. Leases suffer with the rest, but are not counted as writes and meet no defect.
     """
 
     def __init__(self, contents: MemoryStore | None = None) -> None:
@@ -26,6 +26,7 @@ class TroubledStore(MemoryStore):
             self.definitions = contents.definitions
         self.is_away = False
         self.gate: trio.Event | None = None
+        self.s_per_event = 0.0
         self.defects = 0
         self.dies_at: int | None = None
         self.write_count = 0
@@ -37,6 +38,7 @@ class TroubledStore(MemoryStore):
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         await self._suffer()
+        await trio.sleep(self.s_per_event * sum(len(write.events) for write in batch))
         return await super().write(batch)
 
     async def adopt(self, owner: str, *, only: object = None) -> Sequence[ExecutionRecord]:

@@ -1,4 +1,4 @@
-"""Slots: only what does something has one, and everybody who needs one gets it in turn."""
+"""Turns: only what does something has a slot, everybody who needs one gets it, and nobody fills the store alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import trio.testing
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import OverloadedError
 from execd.core.events import ExecutionStarted, NodeStarted, Status
+from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import WaitSpec
 from execd.ports import Cancel, ProvideInput
 from execd.settings import QueueSettings, Settings
@@ -136,3 +137,23 @@ async def test_more_that_wait_than_there_may_be_are_refused(autojump_clock: trio
         await world.command(waiting[0], Cancel(by="u"))
         await world.watch(waiting[0])
         await world.submit(spec=APPROVAL)
+
+
+async def test_a_large_workflow_does_not_hold_up_a_small_one(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever has ten thousand events to store lets others' come between its own, on a store that takes a millisecond for each."""
+    store = TroubledStore()
+    store.s_per_event = 0.001
+    one = ("n0", SetSpec(values=1), "")
+    many = workflow(one, *((f"n{i}", SetSpec(values=i), "n0") for i in range(1, 5000)))
+    async with open_world(work, store=store) as world:
+        large = await world.submit(spec=many)
+        slowest = 0.0
+        for _ in range(5):
+            await trio.sleep(1)
+            began_at = trio.current_time()
+            await world.watch(await world.submit(spec=workflow(one)))
+            slowest = max(slowest, trio.current_time() - began_at)
+        assert (await world.engine.find(large)).status is Status.RUNNING  # type: ignore[union-attr] # it is there
+        await world.watch(large)
+
+    assert slowest < 1.5
