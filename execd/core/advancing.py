@@ -16,6 +16,7 @@ from execd.core.draft import Draft
 from execd.core.errors import ExecdError
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
+    NOT_RUN,
     ExecutionStarted,
     Failure,
     InputRequired,
@@ -130,7 +131,7 @@ def _skip_rest(draft: Draft, scopes: list[str]) -> None:
         for local in draft.state.scopes[scope].plan.nodes:
             node = node_in(scope, local)
             if scope in draft.state.scopes and draft.state.run_of(node).phase is NodePhase.PENDING:
-                draft.tell(NodeSkipped(reason="not_run"), node=node)
+                draft.tell(NodeSkipped(reason=NOT_RUN), node=node)
         if draft.told_count >= FACTS_PER_STEP:
             return
 
@@ -307,7 +308,7 @@ def end(draft: Draft) -> None:
     for local in draft.state.root.plan.nodes:
         run = draft.state.run_of(local)
         if run.phase is NodePhase.PENDING:
-            draft.tell(NodeSkipped(reason="not_run"), node=local)
+            draft.tell(NodeSkipped(reason=NOT_RUN), node=local)
     status, error = _verdict(draft.state)
     duration_ms = milliseconds_between(draft.state.started_at or draft.at, draft.at)
     draft.tell(TERMINAL_TYPES[status](status=status, duration_ms=duration_ms, error=error))

@@ -167,6 +167,10 @@ class NodeFailed(EventData, frozen=True):
     error: Failure
 
 
+NOT_RUN = "not_run"
+"""Why a node was skipped that would have run, had the execution not ended before."""
+
+
 class NodeSkipped(EventData, frozen=True):
     reason: str
     """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was."""
@@ -319,6 +323,8 @@ class NodeResult(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int
     duration_ms: int | None = None
     error: Failure | None = None
+    reason: str | None = None
+    """Why it was skipped."""
 
 
 class ResultStored(EventData, frozen=True, omit_defaults=False):
@@ -335,9 +341,12 @@ class ResultStored(EventData, frozen=True, omit_defaults=False):
     stderr_base64: str | None
     streams: dict[Stream, StreamTotals]
     outputs: dict[str, Any]
-    """What the nodes gave, by node id; a script gives nothing but its streams."""
+    """What the nodes gave, by node id; a script gives nothing but its streams. Those of the last nodes come first where they
+    are too large together; the journal has them all."""
     nodes: tuple[NodeResult, ...]
     usage: Usage
+    omitted_outputs: tuple[str, ...] = ()
+    """Nodes whose outputs are not among `outputs`, because all together would be too large."""
 
 
 class Fact(msgspec.Struct, frozen=True):

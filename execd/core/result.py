@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from execd.core.capture import Capture
+from execd.core.codec import encode_json
 from execd.core.events import (
+    NOT_RUN,
     EventData,
     ExecutionFailed,
     Failure,
@@ -20,6 +22,9 @@ from execd.core.runs import NodeRun
 from execd.core.state import State, usage_of
 from execd.core.transitions import NodePhase
 
+MAX_OUTPUTS_BYTES = 8 * 1024 * 1024
+"""Of all outputs in one result: it is one event, sent whole to every viewer and held whole by each."""
+
 
 def make_result(state: State) -> ResultStored:
     """Sum up an execution that has its terminal event."""
@@ -29,6 +34,7 @@ def make_result(state: State) -> ResultStored:
     stdout, stderr = (_capture(state, main, stream) for stream in (Stream.STDOUT, Stream.STDERR))
     stdout_text, stdout_base64 = stdout.show()
     stderr_text, stderr_base64 = stderr.show()
+    outputs, omitted = _outputs(state)
     return ResultStored(
         status=state.ending.status,
         exit_code=verdict.exit_code if verdict is not None else None,
@@ -39,7 +45,8 @@ def make_result(state: State) -> ResultStored:
         stdout_base64=stdout_base64,
         stderr_base64=stderr_base64,
         streams={Stream.STDOUT: stdout.totals(), Stream.STDERR: stderr.totals()},
-        outputs=_outputs(state),
+        outputs=outputs,
+        omitted_outputs=omitted,
         nodes=tuple(_node_result(node.id, state.run_of(node.id)) for node in state.graph.nodes),
         usage=usage_of(state),
     )
@@ -57,14 +64,32 @@ def _capture(state: State, main: tuple[NodeId, NodeRun] | None, stream: Stream) 
     return Capture() if main is None else state.captures.get((main[0], stream), Capture())
 
 
-def _outputs(state: State) -> dict[str, Any]:
+def _outputs(state: State) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Give what the nodes gave, in the order of the graph, and who finds no room: the last nodes have it before the others."""
     runs = ((node.id, state.run_of(node.id)) for node in state.graph.nodes)
-    return {node: run.output for node, run in runs if run.phase is NodePhase.COMPLETED and run.output is not None}
+    given = {node: run.output for node, run in runs if run.phase is NodePhase.COMPLETED and run.output is not None}
+    left = MAX_OUTPUTS_BYTES
+    omitted: set[NodeId] = set()
+    for node in sorted(given, key=set(state.root.plan.sinks).__contains__, reverse=True):
+        size = len(encode_json(given[node]))
+        if size > left:
+            omitted.add(node)
+        else:
+            left -= size
+    shown: dict[str, Any] = {node: output for node, output in given.items() if node not in omitted}
+    return shown, tuple(node for node in given if node in omitted)
 
 
 def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
-    status = "not_run" if run.phase is NodePhase.SKIPPED else str(run.phase)
-    return NodeResult(id=node, status=status, attempts=run.attempt, duration_ms=run.duration_ms, error=run.error)
+    is_skipped = run.phase is NodePhase.SKIPPED
+    return NodeResult(
+        id=node,
+        status=NOT_RUN if is_skipped and run.reason == NOT_RUN else str(run.phase),
+        reason=run.reason if run.reason != NOT_RUN else None,
+        attempts=run.attempt,
+        duration_ms=run.duration_ms,
+        error=run.error,
+    )
 
 
 def bare_ending(message: str) -> tuple[EventData, ...]:

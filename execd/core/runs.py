@@ -61,6 +61,8 @@ class NodeRun(msgspec.Struct, frozen=True):
     started_at: datetime | None = None
     duration_ms: int | None = None
     error: Failure | None = None
+    reason: str | None = None
+    """Why it was skipped."""
     due_at: datetime | None = None
     """When its timer fires: the next attempt, the end of its wait, or the end of a person's time to answer."""
     is_moment: bool = False

@@ -29,6 +29,7 @@ from execd.core.events import (
     NodeFailed,
     NodeId,
     NodeRetrying,
+    NodeSkipped,
     NodeStarted,
     NodeTimedOut,
     NodeWaiting,
@@ -247,6 +248,11 @@ def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, error=fact.data.error, due_at=fact.data.retry_at)
 
 
+def _skipped(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, NodeSkipped)
+    return msgspec.structs.replace(run, reason=fact.data.reason)
+
+
 def _waiting(run: NodeRun, fact: Fact) -> NodeRun:
     assert isinstance(fact.data, NodeWaiting)
     return msgspec.structs.replace(run, due_at=fact.data.until, is_moment=fact.data.is_moment)
@@ -277,6 +283,7 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     PodTerminated: _terminated,
     NodeCompleted: _completed,
     NodeFailed: _failed,
+    NodeSkipped: _skipped,
     NodeRetrying: _retrying,
     NodeWaiting: _waiting,
     NodeExpanded: _expanded,

@@ -33,6 +33,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 SAMPLES: dict[object, object] = {
     str: "tëxt\u2028",
     int: 7,
+    float: 1.5,
     bool: True,
     Status: Status.FAILED,
     Stream: Stream.STDERR,

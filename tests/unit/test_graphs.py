@@ -108,6 +108,8 @@ def test_an_if_takes_one_side_and_the_other_is_skipped(condition: Any, taken: st
     assert world.result.status is Status.COMPLETED
     assert told(world, NodeSkipped) == [other, f"after_{other}"]
     assert set(world.result.outputs) == {"check", taken, f"after_{taken}", "join"}
+    skipped = {found.id: found.reason for found in world.result.nodes if found.status == "skipped"}
+    assert skipped == dict.fromkeys((other, f"after_{other}"), "branch_not_taken")
 
 
 def test_a_condition_that_is_neither_true_nor_false_fails() -> None:
@@ -459,6 +461,18 @@ def test_an_item_that_fails_a_map_leaves_no_question_open() -> None:
     assert world.result.error is not None
     assert world.result.error.code == "exit"
     assert "each[1]/after" in told(world, NodeSkipped)
+
+
+def test_the_outputs_of_a_result_have_a_limit_together() -> None:
+    """The last node's is what people look for; who finds no room is named, and the journal has it."""
+    large = "x" * 1_000_000
+    chain = [node(f"n{i}", SetSpec(values=large), f"n{i - 1}" if i else "") for i in range(12)]
+    world = run(graph(*chain))
+
+    assert "n11" in world.result.outputs
+    assert set(world.result.outputs) | set(world.result.omitted_outputs) == {f"n{i}" for i in range(12)}
+    assert len(world.result.omitted_outputs) == 4
+    assert len(number_fact(ExecutionId("e"), 1, world.facts[-1]).body) < 9_000_000
 
 
 def test_pinned_nodes_do_not_run() -> None:
