@@ -196,8 +196,15 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=(
             Parameter(name="stream", about="stdout by default.", choices=tuple(Stream)),
             Parameter(name="attempt", type="integer", about="Of a script that ran again; the last by default."),
+            Parameter(name="node", about="A script node of a workflow, such as `build` or `each[3]/fetch`."),
             Parameter(name="Range", where="header", about="`bytes=from-to`"),
         ),
+    ),
+    Operation(
+        method="get", path=f"{ONE}/nodes/{{node}}", id="node", about="Give what one node did and gave, whole.",
+        tag="executions", answer="NodeView", problems=(404,),
+        details="`node` may have slashes: `each[3]/fetch` is the node `fetch` of the fourth item of `each`. 404 also for a "
+        "node that has not started yet.",
     ),
     _command("cancel", "Kill what runs, now."),
     _command("interrupt", "Let the step in flight finish and start nothing after it."),

@@ -19,6 +19,7 @@ from execd.core.requests import KINDS
 from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
+from execd.http.node_views import NodeView
 from execd.http.openapi_workflows import REF, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
@@ -175,7 +176,7 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
-OTHERS = (SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
+OTHERS = (NodeView, SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
 SAVED = (DefinitionDetail, DefinitionListView, ValidityView)
 BODIES = (ScriptBody, RunBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
 

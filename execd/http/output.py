@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quart import Quart, Response, request
 
@@ -40,6 +40,8 @@ class _Wanted:
     execution_id: ExecutionId
     stream: Stream
     attempt: int
+    node: str | None
+    """None: the one of a script."""
     begin: int = 0
     end: int | None = None
     """Exclusive; None for all there is."""
@@ -57,19 +59,21 @@ class OutputRoutes:
     async def output(self, execution_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         record = await find_visible(self._front, identity, execution_id)
-        query = QueryReader(request, known=("stream", "attempt"))
+        query = QueryReader(request, known=("stream", "attempt", "node"))
         stream = Stream(query.choice("stream", tuple(Stream), default=Stream.STDOUT))
         asked_attempt = query.integer("attempt", Range(1, 10**6), default=0)
+        node = query.text("node")
         query.finish()
         store = self._front.engine.store
-        last_attempt = await _last_attempt(store, record.id)
-        wanted = _Wanted(record.id, stream, asked_attempt or last_attempt)
-        total = await _total_bytes(store, record, stream) if wanted.attempt == last_attempt else None
+        last_attempt = await _last_attempt(store, record.id, node)
+        wanted = _Wanted(record.id, stream, asked_attempt or last_attempt, node)
+        is_told = node is None and wanted.attempt == last_attempt
+        total = await _total_bytes(store, record, stream) if is_told else None
         return _respond(store, wanted, total)
 
 
 def _respond(store: Store, wanted: _Wanted, total: int | None) -> Response:
-    """Two cases: the length is known, then ranges are served; the program still writes, then there is what there is."""
+    """Two cases: the result tells the length, then ranges are served; else there is what there is."""
     headers = {"Content-Disposition": f'inline; filename="{wanted.stream}.txt"', "Content-Security-Policy": "sandbox"}
     status = 200
     if total is not None:
@@ -79,7 +83,7 @@ def _respond(store: Store, wanted: _Wanted, total: int | None) -> Response:
             status = 206
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{total}"
         headers["Content-Length"] = str(end - begin)
-        wanted = _Wanted(wanted.execution_id, wanted.stream, wanted.attempt, begin, end)
+        wanted = replace(wanted, begin=begin, end=end)
     body = b"" if request.method == "HEAD" else _read_output(store, wanted)
     response = Response(body, status=status, headers=headers, content_type="text/plain; charset=utf-8")
     if total is not None:
@@ -119,7 +123,7 @@ def _bytes_of(body: bytes, wanted: _Wanted) -> bytes:
     data = event.data
     if not isinstance(data, Output) or data.stream is not wanted.stream:
         return b""
-    if event.node not in {None, SCRIPT_NODE} or (event.attempt or 1) != wanted.attempt:
+    if event.node not in _nodes(wanted.node) or (event.attempt or 1) != wanted.attempt:
         return b""
     written = output_bytes(data)
     begin = max(0, wanted.begin - data.offset)
@@ -127,13 +131,18 @@ def _bytes_of(body: bytes, wanted: _Wanted) -> bytes:
     return written[begin:end]
 
 
-async def _last_attempt(store: Store, execution_id: ExecutionId) -> int:
+def _nodes(node: str | None) -> frozenset[str | None]:
+    return frozenset({None, SCRIPT_NODE}) if node is None else frozenset({node})
+
+
+async def _last_attempt(store: Store, execution_id: ExecutionId, node: str | None) -> int:
     last = 1
     after = 0
     types = frozenset({"pod_created"})
     while page := await store.read_events(execution_id, after_seq=after, limit_bytes=PAGE_BYTES, types=types):
         after = page[-1].seq
-        last = max([last, *(decode_event(stored.body).attempt or 1 for stored in page)])
+        events = (decode_event(stored.body) for stored in page)
+        last = max([last, *(event.attempt or 1 for event in events if event.node in _nodes(node))])
     return last
 
 

@@ -56,7 +56,7 @@ async def test_every_route_is_documented_and_every_operation_exists() -> None:
     door = await make_door()
     found = await document()
     rules = {
-        (re.sub(r"<(\w+)>", r"{\1}", rule.rule), method.lower())
+        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in door.app.url_map.iter_rules()
         for method in (rule.methods or {"GET"}) - {"HEAD", "OPTIONS"}
     }
