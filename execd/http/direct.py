@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
-from execd.http.sse import frame_event
+from execd.http.framing import Dialect
+from execd.http.sse import NATIVE
 from execd.ports import StreamedEvent
 
-CHUNK_FRAMING = "sse-chunk"
-"""The key of a framed block as an HTTP/1.1 chunk in `StreamedEvent.frames`."""
 SCOPE_KEY = "execd.direct"
 """Where the ASGI scope's `state` has the writer of its connection."""
 
@@ -32,19 +31,22 @@ class DirectWriter:
         self._is_busy = is_busy
         self._send = send
         self._rest = b""
+        self._dialect = NATIVE
         self.taken_bytes = 0
         """Of the current response, to be counted with what went the long way."""
 
-    def begin(self) -> None:
-        """Start counting for a new response."""
+    def begin(self, dialect: Dialect = NATIVE) -> None:
+        """Start a new response: its dialect, and the count of its bytes."""
+        self._dialect = dialect
         self.taken_bytes = 0
 
     def take(self, events: Sequence[StreamedEvent]) -> bool:
         """Write the blocks of these events; False when some of it has to be flushed before there can be more."""
-        data = _frame_chunk(events[0]) if len(events) == 1 else b"".join(map(_frame_chunk, events))
+        chunk = self._dialect.chunk
+        data = chunk(events[0]) if len(events) == 1 else b"".join(map(chunk, events))
         self.taken_bytes += len(data)
         written = 0
-        if not self._rest and not self._is_busy():
+        if data and not self._rest and not self._is_busy():
             try:
                 written = os.write(self._fileno(), data)
             except OSError:
@@ -61,12 +63,3 @@ class DirectWriter:
         if self._rest:
             await self._send(self._rest)
             self._rest = b""
-
-
-def _frame_chunk(event: StreamedEvent) -> bytes:
-    """Give an event's block as one chunk; made once for all viewers. Source: RFC 9112, section 7.1."""
-    chunk = event.frames.get(CHUNK_FRAMING)
-    if chunk is None:
-        block = frame_event(event)
-        chunk = event.frames[CHUNK_FRAMING] = b"%x\r\n%b\r\n" % (len(block), block)
-    return chunk

@@ -12,7 +12,7 @@ import trio
 
 from execd.core.event_types import RESULT_STORED
 from execd.http.cursors import join_cursor
-from execd.http.sse import frame_eviction, frame_tail
+from execd.http.sse import HEARTBEAT, frame_eviction, frame_tail
 from execd.ports import EvictedError, StreamedEvent, Subscription, Take
 
 
@@ -31,6 +31,12 @@ class MultiFeed:
     @property
     def is_complete(self) -> bool:
         return self._ended_count == len(self._subscriptions)
+
+    def opening(self) -> bytes:
+        return b""
+
+    def heartbeat(self) -> bytes:
+        return HEARTBEAT
 
     async def open(self) -> None:
         self._nursery = await self._nursery_manager.__aenter__()

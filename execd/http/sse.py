@@ -1,4 +1,4 @@
-"""The wire format of Server-Sent Events, and the body that carries one stream.
+"""The wire format of Server-Sent Events in execd's own words, and the body that carries a stream in any.
 
 Source: WHATWG HTML, section 9.2 "Server-sent events". Every block has data, so no client ever sees an empty message; the
 first carries `retry`; the heartbeat is the two bytes `:\\n` between blocks. A stream that ends before `result_stored`
@@ -20,11 +20,10 @@ from quart.wrappers.response import ResponseBody
 
 from execd.core.codec import encode_json
 from execd.core.event_types import RESULT_STORED
+from execd.http.framing import Dialect
 from execd.ports import EvictedError, StreamedEvent, Subscription, Take
 
 HEARTBEAT = b":\n"
-FRAMING = "sse"
-"""The key of this framing in `StreamedEvent.frames`."""
 TAIL_FRAMING = "sse-tail"
 """The same without the id line, for streams whose ids are their own."""
 
@@ -43,16 +42,8 @@ def frame_tail(event: StreamedEvent) -> bytes:
     return tail
 
 
-def frame_event(event: StreamedEvent) -> bytes:
-    """Give an event's block; made once for all viewers."""
-    frame = event.frames.get(FRAMING)
-    if frame is None:
-        frame = event.frames[FRAMING] = b"id: %d\nevent: %b\ndata: %b\n\n" % (
-            event.seq,
-            event.type.encode(),
-            event.body,
-        )
-    return frame
+def _frame_event(event: StreamedEvent) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.type.encode(), event.body)
 
 
 def frame_eviction(reason: str, cursor: str, last_seq: int | Sequence[int]) -> bytes:
@@ -61,8 +52,23 @@ def frame_eviction(reason: str, cursor: str, last_seq: int | Sequence[int]) -> b
     return b"id: %b\nevent: evicted\ndata: %b\n\n" % (cursor.encode(), body)
 
 
+NATIVE = Dialect(
+    name="sse",
+    project=_frame_event,
+    make_heartbeat=lambda: HEARTBEAT,
+    make_eviction=lambda reason, last_seq: frame_eviction(reason, str(last_seq), last_seq),
+)
+"""execd's own: each event as it is in the journal."""
+
+
 class Feed(Protocol):
     """Where a body takes its blocks from."""
+
+    def opening(self) -> bytes:
+        """Give the blocks that are sent at once; none where the first block is that of the first event."""
+
+    def heartbeat(self) -> bytes:
+        """Give what breaks a silence."""
 
     async def open(self) -> None:
         """Begin; called once, after the headers were sent."""
@@ -94,25 +100,39 @@ BLOCKS_BYTES = 64 * 1024
 
 
 class JournalFeed:
-    """One journal's blocks. Owns: the page at hand."""
+    """One journal's blocks in one dialect. Owns: the page at hand."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, dialect: Dialect = NATIVE) -> None:
         self._subscription = subscription
+        self._dialect = dialect
         self._page: deque[StreamedEvent] = deque()
         self._last_seq = subscription.last_seq
         self.is_complete = False
+
+    def opening(self) -> bytes:
+        return self._dialect.make_opening()
+
+    def heartbeat(self) -> bytes:
+        return self._dialect.make_heartbeat()
 
     async def open(self) -> None:
         """Nothing to begin: the subscription is there already."""
 
     async def next_blocks(self) -> bytes:
-        if not self._page:
-            self._page.extend(await self._subscription.receive())
+        """Events for which the dialect has no word are passed over without an end of the wait."""
+        blocks = b""
+        while not blocks and not self.is_complete:
+            if not self._page:
+                self._page.extend(await self._subscription.receive())
+            blocks = self._frame_page()
+        return blocks
+
+    def _frame_page(self) -> bytes:
         blocks: list[bytes] = []
         size = 0
         while self._page and size < BLOCKS_BYTES:
             event = self._page.popleft()
-            blocks.append(frame_event(event))
+            blocks.append(self._dialect.frame(event))
             size += len(blocks[-1])
             self._last_seq = event.seq
             self.is_complete = event.type == RESULT_STORED
@@ -129,7 +149,7 @@ class JournalFeed:
         self._subscription.close()
 
     def eviction(self, reason: str) -> bytes:
-        return frame_eviction(reason, str(self._last_seq), self._last_seq)
+        return self._dialect.make_eviction(reason, self._last_seq)
 
 
 class Shortcut(Protocol):
@@ -151,8 +171,8 @@ class Pace:
     """Until it is asked to come back; math.inf for ever."""
     lifetime_reason: str
     """`lifetime`, or `credential_expired` where that comes first."""
-    retry_ms: int
-    """Random, so that a restart does not bring every viewer back at one instant."""
+    retry_ms: int | None
+    """When to come back; None says nothing of it. Random, so that a restart does not bring every viewer back at one instant."""
 
 
 class EventStreamBody(ResponseBody):
@@ -165,7 +185,8 @@ class EventStreamBody(ResponseBody):
         self._feed = feed
         self._pace = pace
         self._shortcut = shortcut
-        self._prefix = b"retry: %d\n" % pace.retry_ms
+        self._prefix = b"" if pace.retry_ms is None else b"retry: %d\n" % pace.retry_ms
+        self._has_opened = False
         self._is_over = False
         self._deadline = math.inf
 
@@ -196,7 +217,12 @@ class EventStreamBody(ResponseBody):
                 await self._shortcut.flush()  # noqa: ASYNC102 - a cancelled stream is cut anyway, and its rest with it
 
     async def _next_blocks(self) -> bytes:
-        """Three cases: blocks come; the silence lasts, so a heartbeat; the connection's time is up."""
+        """Four cases: the dialect has something to say first; blocks come; the silence lasts, so a heartbeat; the
+        connection's time is up."""
+        if not self._has_opened:
+            self._has_opened = True
+            if opening := self._feed.opening():
+                return self._first(opening)
         if trio.current_time() >= self._deadline:
             return self._end(self._pace.lifetime_reason)
         with trio.move_on_at(min(trio.current_time() + self._pace.heartbeat_s, self._deadline)):
@@ -208,7 +234,7 @@ class EventStreamBody(ResponseBody):
             return self._first(blocks)
         if trio.current_time() >= self._deadline:
             return self._end(self._pace.lifetime_reason)
-        return HEARTBEAT
+        return self._feed.heartbeat()
 
     def _end(self, reason: str) -> bytes:
         self._is_over = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quart import Quart, Response, request
 
@@ -16,11 +16,12 @@ from execd.http.credentials import require
 from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.direct import SCOPE_KEY, DirectWriter
 from execd.http.executions import find_visible
+from execd.http.framing import Dialect
 from execd.http.front import Front
 from execd.http.multi_feed import MultiFeed
 from execd.http.queries import QueryReader
 from execd.http.schemas import API
-from execd.http.sse import CONTENT_TYPE, HEADERS, EventStreamBody, Feed, JournalFeed, Pace
+from execd.http.sse import CONTENT_TYPE, HEADERS, NATIVE, EventStreamBody, Feed, JournalFeed, Pace
 from execd.ports import ExecutionRecord, Subscription
 
 RETRY_MS = (500, 3000)
@@ -50,6 +51,30 @@ def refuse_speed(value: str | None) -> None:
     if value is not None:
         fault = FieldFault(path="speed", message="is not supported yet", accepted="no such parameter")
         raise InvalidRequestError("speed is not supported yet; accepted: no such parameter", faults=(fault,))
+
+
+async def subscribe(front: Front, record: ExecutionRecord, *, after_seq: int) -> Subscription:
+    """Subscribe before the headers go, so that a refusal is an answer; the request's end gives it back."""
+    subscribing = front.engine.subscribe(record.id, workspace=record.workspace, after_seq=after_seq)
+    return await resources_of(request.scope).enter_async_context(subscribing)
+
+
+def stream_response(front: Front, body: EventStreamBody, *, headers: Mapping[str, str], content_type: str) -> Response:
+    """Answer the request at hand with a stream, and count it as open until the request is over."""
+    resources_of(request.scope).enter_context(front.streams.count())
+    response = Response(body, headers=dict(headers), content_type=content_type)
+    # Else quart-trio cuts it after RESPONSE_TIMEOUT, silently.
+    response.timeout = None
+    return response
+
+
+def shortcut(dialect: Dialect) -> DirectWriter | None:
+    """Give the connection's own way to its socket, where it has one and the response will be chunked."""
+    writer = request.scope.get("state", {}).get(SCOPE_KEY)
+    if not isinstance(writer, DirectWriter) or request.http_version != "1.1":
+        return None
+    writer.begin(dialect)
+    return writer
 
 
 class StreamRoutes:
@@ -88,33 +113,15 @@ class StreamRoutes:
         if request.method == "HEAD":
             return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
         subscriptions = [
-            await self._subscribe(record, identity, after_seq=seq) for record, seq in zip(records, after, strict=True)
+            await subscribe(self._front, record, after_seq=seq) for record, seq in zip(records, after, strict=True)
         ]
         feed: Feed = MultiFeed(subscriptions, after) if is_multi else JournalFeed(subscriptions[0])
-        resources_of(request.scope).enter_context(self._front.streams.count())
-        body = EventStreamBody(feed, pace_of(self._front, identity), None if is_multi else _shortcut())
-        response = Response(body, headers=HEADERS, content_type=CONTENT_TYPE)
-        # Else quart-trio cuts it after RESPONSE_TIMEOUT, silently.
-        response.timeout = None
-        return response
-
-    async def _subscribe(self, record: ExecutionRecord, identity: Identity, *, after_seq: int) -> Subscription:
-        """Subscribe before the headers go, so that a refusal is an answer; the request's end gives it back."""
-        subscribing = self._front.engine.subscribe(record.id, workspace=identity.workspace, after_seq=after_seq)
-        return await resources_of(request.scope).enter_async_context(subscribing)
+        body = EventStreamBody(feed, pace_of(self._front, identity), None if is_multi else shortcut(NATIVE))
+        return stream_response(self._front, body, headers=HEADERS, content_type=CONTENT_TYPE)
 
     def _check_query(self, *, repeated: tuple[str, ...]) -> None:
         refuse_speed(request.args.get("speed"))
         QueryReader(request, known=QUERY_NAMES, repeated=repeated).finish()
-
-
-def _shortcut() -> DirectWriter | None:
-    """Give the connection's own way to its socket, where it has one and the response will be chunked."""
-    writer = request.scope.get("state", {}).get(SCOPE_KEY)
-    if not isinstance(writer, DirectWriter) or request.http_version != "1.1":
-        return None
-    writer.begin()
-    return writer
 
 
 def _parse_names(names: Sequence[str]) -> list[str]:
