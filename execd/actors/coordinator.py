@@ -42,7 +42,7 @@ from execd.actors.messages import (
 )
 from execd.actors.slot import Slot
 from execd.actors.slot_line import SlotLine
-from execd.core.admission import WaitingLine
+from execd.core.admission import WaitingLine, takes_slot
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
 from execd.core.events import ExecutionId, Status
 from execd.core.signals import Lost
@@ -175,7 +175,7 @@ class Coordinator:
         handle = self._handles[record.id] = open_handle(record, None)
         log.info("execution_adopted", execution_id=record.id, status=record.status, epoch=record.epoch)
         if record.status is Status.QUEUED:
-            self._slots.join(handle)
+            self._admit(handle, inbox, nursery)
         else:
             self._slots.occupy(handle)
             self._start(handle, Lost(at=self._now(), code="worker_lost"), inbox, nursery)
@@ -198,7 +198,7 @@ class Coordinator:
     ) -> None:
         match message:
             case SubmitExecution():
-                await self._submit(message)
+                await self._submit(message, inbox, nursery)
             case SendCommand():
                 self._command(message, inbox, nursery)
             case _ if message.generation == self._generation:
@@ -221,24 +221,34 @@ class Coordinator:
             case _:
                 assert_never(fact)
 
-    async def _submit(self, message: SubmitExecution) -> None:
+    async def _submit(
+        self, message: SubmitExecution, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery
+    ) -> None:
         """Queue it and hand its first events to the writer, whose answer goes straight to the asker. Should the store
         refuse it, its saga will find itself fenced and nothing will have happened."""
         submission = message.submission
         try:
             self._check_open()
-            self._slots.line.check_room(submission.workspace)
+            self._slots.check_room(submission)
             self._check_parked()
         except ExecdError as error:
             message.reply.fail(error)
             return
-        place = self._slots.line.place_of_next(submission.workspace)
+        place = self._slots.place_of_next(submission)
         write, state = first_write(message, owner=self._owner, place=place, now=self._now())
         handle = open_handle(msgspec.structs.replace(write.record, head_seq=state.head_seq), state)
         self._handles[message.execution_id] = handle
-        self._slots.join(handle)
         self._counters.add("execd_executions_submitted_total")
         await self._to_writer.send(StoreWrite(write=write, reply=message.reply))
+        self._admit(handle, inbox, nursery)
+
+    def _admit(self, handle: SagaHandle, inbox: Mailbox[CoordinatorMessage], nursery: trio.Nursery) -> None:
+        """Let it wait for a slot. One that needs none begins at once: only now, because its saga's first write must not
+        overtake the one that makes it."""
+        if takes_slot(handle.record.kind):
+            self._slots.join(handle)
+        else:
+            self._start(handle, None, inbox, nursery)
 
     def _check_open(self) -> None:
         if self._is_draining:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from execd.core.events import StopMode
-from execd.core.signals import InputProvided, PauseAsked, ResumeAsked, Signal, StopAsked
-from execd.ports import Cancel, Command, Interrupt, Pause, ProvideInput, Resume
+from execd.core.signals import InputProvided, PauseAsked, Reported, ResumeAsked, Signal, StopAsked
+from execd.ports import Cancel, Command, Interrupt, Pause, ProvideInput, Report, Resume
 
 
 def to_signal(command: Command, at: datetime) -> Signal:
@@ -25,10 +25,16 @@ def _to_input(command: Command, at: datetime) -> Signal:
     return InputProvided(at=at, by=command.by, prompt_id=command.prompt_id, values=command.values)
 
 
+def _to_report(command: Command, at: datetime) -> Signal:
+    assert isinstance(command, Report)
+    return Reported(at=at, report=command.report)
+
+
 _SIGNALS: dict[type[Command], Callable[[Command, datetime], Signal]] = {
     Cancel: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.CANCEL),
     Interrupt: lambda command, at: StopAsked(at=at, by=_who(command), mode=StopMode.INTERRUPT),
     Pause: lambda command, at: PauseAsked(at=at, by=_who(command)),
     Resume: lambda command, at: ResumeAsked(at=at, by=_who(command)),
     ProvideInput: _to_input,
+    Report: _to_report,
 }

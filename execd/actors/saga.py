@@ -151,11 +151,11 @@ class Saga:
     async def _begin(self, nursery: trio.Nursery) -> None:
         """Choose the first node's place before telling that it starts, so that the event can say warm or cold."""
         started_from = "cold"
-        only = self._state.graph.nodes[0]
-        if isinstance(only.spec, ScriptSpec):
-            pod = self._prepare(only.id, only.spec, attempt=1)
+        first = next(iter(self._state.graph.nodes), None)
+        if first is not None and isinstance(first.spec, ScriptSpec):
+            pod = self._prepare(first.id, first.spec, attempt=1)
             if not isinstance(pod, Exception):
-                self._prepared[only.id] = pod
+                self._prepared[first.id] = pod
                 started_from = pod.started_from
         now = self._tools.now()
         await self._hear(Begin(at=now, runner=self._tools.runner.name, started_from=started_from), nursery)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from execd.actors.handles import SagaHandle
-from execd.core.admission import WaitingLine
+from execd.core.admission import WaitingLine, takes_slot
+from execd.core.workflows import kind_of
 from execd.mailbox import Reply
+from execd.ports import Submission
 
 
 class SlotLine:
@@ -12,6 +14,15 @@ class SlotLine:
 
     def __init__(self, line: WaitingLine[SagaHandle]) -> None:
         self.line = line
+
+    def check_room(self, submission: Submission) -> None:
+        """Raise OverloadedError if it would have to wait and may not."""
+        if takes_slot(kind_of(submission.spec)):
+            self.line.check_room(submission.workspace)
+
+    def place_of_next(self, submission: Submission) -> tuple[int, int]:
+        """Give its place, as `WaitingLine.place_of_next`; at the front where it needs no slot."""
+        return self.line.place_of_next(submission.workspace) if takes_slot(kind_of(submission.spec)) else (0, 0)
 
     def join(self, handle: SagaHandle) -> None:
         """Wait for the first slot."""
@@ -37,7 +48,7 @@ class SlotLine:
     def occupy(self, handle: SagaHandle) -> None:
         """Give it a slot at once, beyond their number if need be: it goes on after a loss, or only records its stop."""
         self.leave(handle)
-        if not handle.holds_slot:
+        if not handle.holds_slot and takes_slot(handle.record.kind):
             handle.holds_slot = True
             self.line.occupy(handle.record.workspace)
 

@@ -18,6 +18,11 @@ from execd.core.events import ExecutionId, WorkspaceId
 T = TypeVar("T")
 
 
+def takes_slot(kind: str) -> bool:
+    """Whether executions of this kind do anything here; an engine elsewhere needs nothing but its reports written down."""
+    return kind != "external"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class _Place(Generic[T]):
     has_not_begun: bool

@@ -9,6 +9,7 @@ import msgspec
 from execd.core.errors import ConflictError
 from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import compile_value, references
+from execd.core.external import ExternalSpec
 from execd.core.fields import Faults
 from execd.core.graph import Pin
 from execd.core.nodes import TYPES_BY_NAME
@@ -20,7 +21,9 @@ FAILED = "failed"
 
 
 def nodes_of(spec: ExecutionSpec) -> tuple[NodeId, ...]:
-    """Give the nodes an execution can be run again from; a script has but its start."""
+    """Give the nodes an execution can be run again from; a script has but its start, and so has an engine elsewhere."""
+    if isinstance(spec, ExternalSpec):
+        return ()
     return tuple(node.id for node in spec.nodes) if isinstance(spec, WorkflowSpec) else (NodeId("main"),)
 
 
@@ -38,9 +41,11 @@ def spec_from(
             whatever `begin` says, and so does all that comes after it.
 
     Raises:
-        ConflictError: `failed`, and nothing has failed or was cut short.
+        ConflictError: `failed`, and nothing has failed or was cut short; or an engine elsewhere would have to know where.
     """
-    if isinstance(spec, ScriptSpec):
+    if isinstance(spec, ExternalSpec) and begin != START:
+        raise ConflictError("an engine elsewhere does the work, so it can only begin at the start")
+    if isinstance(spec, ScriptSpec | ExternalSpec):
         return spec
     if begin == START:
         return msgspec.structs.replace(spec, pins={})

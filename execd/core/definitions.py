@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
+from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, Fields, Range, summarise
 from execd.core.parsing import read_name, read_priority
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
@@ -150,7 +151,7 @@ def digest_of_run(asked: RunRequest) -> str:
 
 
 def with_input(spec: ExecutionSpec, given: Any) -> ExecutionSpec:
-    """Give a run its input: a workflow as `input`, a script as JSON on stdin.
+    """Give a run its input: a workflow or an engine elsewhere as `input`, a script as JSON on stdin.
 
     Args:
         given: None: as saved.
@@ -160,7 +161,7 @@ def with_input(spec: ExecutionSpec, given: Any) -> ExecutionSpec:
     """
     if given is None:
         return spec
-    if isinstance(spec, WorkflowSpec):
+    if isinstance(spec, WorkflowSpec | ExternalSpec):
         return msgspec.structs.replace(spec, input=given)
     if spec.stdin is not None:
         fault = FieldFault(
@@ -183,7 +184,7 @@ def renew(newest: ExecutionSpec, *, former: ExecutionSpec, former_body: bytes) -
     """
     saved: dict[str, Any] = msgspec.json.decode(former_body)
     match newest, former:
-        case WorkflowSpec(), WorkflowSpec():
+        case WorkflowSpec() | ExternalSpec(), WorkflowSpec() | ExternalSpec() if type(newest) is type(former):
             return newest if former.input == saved.get("input") else with_input(newest, former.input)
         case ScriptSpec(), ScriptSpec():
             was_given = saved.get("stdin") is None and former.stdin is not None and newest.stdin is None

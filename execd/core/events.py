@@ -173,7 +173,8 @@ NOT_RUN = "not_run"
 
 class NodeSkipped(EventData, frozen=True):
     reason: str
-    """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was."""
+    """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was;
+    `skipped_by_engine`: an engine elsewhere says so."""
 
 
 class NodeRetrying(EventData, frozen=True):
@@ -185,7 +186,7 @@ class NodeWaiting(EventData, frozen=True):
     """The node lets time pass and takes no place while it does."""
 
     reason: str
-    """`timer`."""
+    """`timer`; `external`: an engine elsewhere waits, at the latest until its time is up."""
     until: datetime
     is_moment: bool = False
     """Whether a moment of the wall clock was asked for; else a delay, which ends then."""
@@ -206,6 +207,26 @@ class NodeTimedOut(EventData, frozen=True):
     """An expanded node's time is over: what runs in it is stopped, and then it fails."""
 
     timeout_s: float
+
+
+class DeclaredNode(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node of an engine elsewhere, by its own account."""
+
+    id: NodeId
+    label: str
+    type: str
+
+
+class NodesDeclared(EventData, frozen=True):
+    """An engine elsewhere spoke of nodes that nobody had named: they belong to the execution from here on."""
+
+    nodes: tuple[DeclaredNode, ...]
+
+
+class NodeOutputReported(EventData, frozen=True):
+    """What a node of an engine elsewhere gave, said after the node's end."""
+
+    output: Any
 
 
 class NodeOutput(EventData, frozen=True):

@@ -62,6 +62,17 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a `map` runs for each item, and a `workflow` once."""
 
 
+class ExternalTerms(msgspec.Struct, frozen=True):
+    """How an engine elsewhere is followed."""
+
+    timeout_s: float
+    """From the start; then it is over without a report of its end."""
+    ends_by_progress: bool
+    """Whether its progress reports say how a node ended (`ExternalSpec.progress`)."""
+    names_all: bool
+    """Whether the nodes were named at the beginning, so that there is a whole of which so many are done."""
+
+
 class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nodes, joined by what each needs; acyclic."""
 
@@ -76,6 +87,8 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nodes that do not run: what they gave is known already."""
     timeout_s: float | None = None
     """From its start to its end, waits and all; None: as long as it takes."""
+    external: ExternalTerms | None = None
+    """Set where an engine elsewhere runs it; nothing is started here then."""
 
 
 class PlannedNode:
@@ -110,6 +123,13 @@ class Plan:
 
         if faults is None:
             noted.raise_if_any()
+
+    def extended(self, nodes: tuple[Node, ...]) -> Plan:
+        """Give the plan with further nodes that need nothing and that nothing needs."""
+        further = Plan(msgspec.structs.replace(self.graph, nodes=nodes))
+        further.graph = msgspec.structs.replace(self.graph, nodes=(*self.graph.nodes, *nodes))
+        further.nodes = {**self.nodes, **further.nodes}
+        return further
 
     @cached_property
     def roots(self) -> tuple[NodeId, ...]:

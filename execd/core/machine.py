@@ -41,6 +41,7 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
+from execd.core.following import follow
 from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
 from execd.core.outcome import outcome_of_loss
@@ -60,6 +61,7 @@ from execd.core.signals import (
     PauseAsked,
     PodPrepared,
     PodProgressed,
+    Reported,
     ResumeAsked,
     Signal,
     SlotGranted,
@@ -85,7 +87,11 @@ def step(state: State, signal: Signal) -> tuple[State, list[Order]]:
         IllegalTransitionError: a defect of execd; nothing changed.
     """
     draft = Draft(state, signal.at)
-    if draft.state.phase not in {Phase.ENDED, Phase.STORED}:
+    if draft.state.phase in {Phase.ENDED, Phase.STORED}:
+        pass
+    elif draft.state.graph.external is not None:
+        follow(draft, signal)
+    else:
         _HANDLERS[type(signal)](draft, signal)
         mind_slot(draft)
     return draft.state, draft.conclude()
@@ -264,6 +270,10 @@ def _resume_asked(draft: Draft, signal: ResumeAsked) -> None:
     advance(draft)
 
 
+def _reported(draft: Draft, signal: Reported) -> None:
+    raise ConflictError("execd does the work of this execution itself: nobody reports it")
+
+
 def _lost(draft: Draft, signal: Lost) -> None:
     """Whoever ran it is gone. What ran is lost with its sandbox; what waited for a moment or a person waits on. Of a
     defect, the execution fails as a whole."""
@@ -305,5 +315,6 @@ _HANDLERS: dict[type[Signal], Callable[[Draft, Any], None]] = {
     StopAsked: _stop_asked,
     PauseAsked: _pause_asked,
     ResumeAsked: _resume_asked,
+    Reported: _reported,
     Lost: _lost,
 }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.external import parse_external
 from execd.core.parsing import parse_script
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority
@@ -39,6 +40,9 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     if kind == "workflow":
         workflow = parse_workflow(body, tools)
         return ExecutionRequest(name=workflow.name, spec=workflow.spec, priority=workflow.priority)
+    if kind == "external":
+        external = parse_external(body)
+        return ExecutionRequest(name=external.name, spec=external.spec)
     if kind not in {None, "script"}:
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))

@@ -13,6 +13,7 @@ import msgspec
 
 from execd.core.calls import Call, CallEnd
 from execd.core.events import Fact, NodeId, Output, StopMode, Stream
+from execd.core.job_reports import JobReport
 from execd.core.outcome import Outcome
 from execd.core.specs import ScriptSpec
 
@@ -105,6 +106,12 @@ class SlotGranted(Signal, frozen=True):
     """The answer to `AskSlot`."""
 
 
+class Reported(Signal, frozen=True):
+    """An engine elsewhere says how far it is."""
+
+    report: JobReport
+
+
 class GoOn(Signal, frozen=True):
     """The rest of a step that was too long for one."""
 
@@ -183,7 +190,7 @@ class StopNode(Order, frozen=True):
 
 class SetTimer(Order, frozen=True):
     """Answer with `TimerDue` at that time, at once if it has passed. A timer nobody waits for any more is ignored when it
-    fires, so none is ever taken back."""
+    fires, so none is ever taken back. The node `` stands for the whole."""
 
     node: NodeId
     attempt: int

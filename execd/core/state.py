@@ -28,8 +28,10 @@ from execd.core.events import (
     NodeExpanded,
     NodeFailed,
     NodeId,
+    NodeOutputReported,
     NodeRetrying,
     NodeSkipped,
+    NodesDeclared,
     NodeStarted,
     NodeTimedOut,
     NodeWaiting,
@@ -44,6 +46,7 @@ from execd.core.events import (
     Stream,
     Usage,
 )
+from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
 from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
@@ -135,7 +138,8 @@ class State(msgspec.Struct, frozen=True):
     def _waits_for_people_only(self) -> bool:
         if self.running or self.retrying:
             return False
-        return any(self.runs[node].asking is not None for node in self.waiting)
+        is_external = self.graph.external is not None
+        return any(is_external or self.runs[node].asking is not None for node in self.waiting)
 
     def planned(self, node: NodeId) -> PlannedNode:
         """Give what the graph says of a node whose scope is under way."""
@@ -207,7 +211,7 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     after = msgspec.structs.replace(after, phase=phase)
     state = count_phase(state, node, before, after)
     state = msgspec.structs.replace(state, runs=state.runs.set(node, after))
-    if phase.is_over:
+    if phase.is_over and not before.phase.is_over:
         return settle(state, node, after, fact.data)
     return expand(state, node, after) if isinstance(fact.data, NodeExpanded) else state
 
@@ -263,6 +267,11 @@ def _asking(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, asking=fact.data, due_at=fact.data.expires_at)
 
 
+def _reported(run: NodeRun, fact: Fact) -> NodeRun:
+    assert isinstance(fact.data, NodeOutputReported)
+    return msgspec.structs.replace(run, output=fact.data.output)
+
+
 def _answered(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, asking=None, due_at=None)
 
@@ -290,6 +299,7 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeTimedOut: _timed_out,
     InputRequired: _asking,
     InputReceived: _answered,
+    NodeOutputReported: _reported,
 }
 
 
@@ -341,6 +351,13 @@ def _on_terminated(state: State, fact: Fact) -> State:
     return msgspec.structs.replace(state, cpu_ms=sum(cpu) if cpu else None, peak_memory_bytes=max(peaks, default=None))
 
 
+def _on_declared(state: State, fact: Fact) -> State:
+    assert isinstance(fact.data, NodesDeclared)
+    root, nodes = state.root, nodes_of_engine(fact.data.nodes)
+    root = msgspec.structs.replace(root, plan=root.plan.extended(nodes), unfinished=root.unfinished + len(nodes))
+    return msgspec.structs.replace(state, scopes=state.scopes.set(ROOT, root))
+
+
 def _on_progress(state: State, fact: Fact) -> State:
     assert isinstance(fact.data, Progress)
     return msgspec.structs.replace(state, percent=fact.data.percent)
@@ -362,6 +379,7 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     OutputTruncated: _on_truncated,
     PodTerminated: _on_terminated,
     Progress: _on_progress,
+    NodesDeclared: _on_declared,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
 

@@ -22,7 +22,9 @@ from execd.core.events import (
     NodeExpanded,
     NodeFailed,
     NodeOutput,
+    NodeOutputReported,
     NodeRetrying,
+    NodesDeclared,
     NodeSkipped,
     NodeStarted,
     NodeTimedOut,
@@ -90,6 +92,8 @@ _NODE_LIFE: tuple[type[EventData], ...] = (
     NodeExpanded,
     NodeTimedOut,
     NodeOutput,
+    NodesDeclared,
+    NodeOutputReported,
     InputRequired,
     InputReceived,
     Progress,
@@ -137,6 +141,7 @@ NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
     (NodePhase.WAITING, InputReceived): NodePhase.WAITING,
     (NodePhase.WAITING, NodeCompleted): NodePhase.COMPLETED,
     (NodePhase.WAITING, NodeFailed): NodePhase.FAILED,
+    (NodePhase.COMPLETED, NodeOutputReported): NodePhase.COMPLETED,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
+from execd.core.external import ExternalSpec, external_graph
 from execd.core.graph import Graph, Need, Node, OnError, Pin
 from execd.core.nodes import TYPES_BY_NAME
 from execd.core.specs import RetryPolicy, ScriptSpec
@@ -45,9 +46,13 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """See `Graph`."""
 
 
-ExecutionSpec = ScriptSpec | WorkflowSpec
+ExecutionSpec = ScriptSpec | WorkflowSpec | ExternalSpec
 
-SPEC_TYPES: dict[str, type[ExecutionSpec]] = {"script": ScriptSpec, "workflow": WorkflowSpec}
+SPEC_TYPES: dict[str, type[ExecutionSpec]] = {
+    "script": ScriptSpec,
+    "workflow": WorkflowSpec,
+    "external": ExternalSpec,
+}
 """The spec of each kind of execution."""
 
 
@@ -74,6 +79,8 @@ def graph_of(spec: ExecutionSpec, *, name: str) -> Graph:
     """Compile a spec of any kind to the graph that runs it."""
     if isinstance(spec, ScriptSpec):
         return script_graph(spec, name=name)
+    if isinstance(spec, ExternalSpec):
+        return external_graph(spec)
     return Graph(
         nodes=tuple(map(_to_node, spec.nodes)),
         parallelism=spec.parallelism,

@@ -10,6 +10,7 @@ import msgspec
 
 from execd.core.errors import ExecdError
 from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
+from execd.core.job_reports import JobReport
 from execd.core.workflows import ExecutionSpec
 from execd.ports.store import DefinitionStore, ExecutionRecord, Store, TokenStore
 
@@ -65,6 +66,12 @@ class ProvideInput(Command, frozen=True):
     by: str
     prompt_id: str
     values: Mapping[str, str]
+
+
+class Report(Command, frozen=True):
+    """Take what the engine reports that does the work of this execution; returning means that it is stored."""
+
+    report: JobReport
 
 
 class SendStdin(Command, frozen=True):

@@ -1,0 +1,264 @@
+"""The machine of an execution whose work an engine elsewhere does: it starts nothing, and follows what is reported.
+
+Facts are told as the engine reports them, and never taken back: a node that is over stays as it ended, lower progress and
+a late start are passed over. On every way out each node that began ends before the execution does. A report is one step,
+and so one write: all of it counts or nothing.
+
+What makes no sense is refused: nobody here can make the engine pause, or finish only the step in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from execd.core.advancing import tell_beginning
+from execd.core.draft import Draft
+from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
+from execd.core.event_types import TERMINAL_TYPES
+from execd.core.events import (
+    DeclaredNode,
+    Failure,
+    NodeCompleted,
+    NodeFailed,
+    NodeId,
+    NodeOutputReported,
+    NodesDeclared,
+    NodeSkipped,
+    NodeWaiting,
+    Progress,
+    Status,
+    StopMode,
+    StopRequested,
+)
+from execd.core.external import MAX_EXTERNAL_NODES, UNKNOWN_TYPE
+from execd.core.graph import ExternalTerms
+from execd.core.job_reports import (
+    FAILED_WITHOUT_WORDS,
+    EndReport,
+    NodeReport,
+    ProgressReport,
+    ReportedEnd,
+    ReportedNode,
+)
+from execd.core.joining import CUT_SHORT
+from execd.core.moments import later, milliseconds_between
+from execd.core.outcome import outcome_of_loss
+from execd.core.result import make_result
+from execd.core.signals import (
+    Begin,
+    InputProvided,
+    Lost,
+    PauseAsked,
+    Reported,
+    ResumeAsked,
+    SetTimer,
+    Signal,
+    StopAsked,
+    TimerDue,
+)
+from execd.core.transitions import NodePhase, Phase
+
+WHOLE = NodeId("")
+"""Whose timer the time of the whole is: no node has this name."""
+RUNNER = "external"
+WENT_WELL, FAILED = 80, 50
+"""What LinkFlow's engine sends after a node, in the place of a percentage."""
+
+
+def follow(draft: Draft, signal: Signal) -> None:
+    """Hear a signal. Raises as `machine.step`."""
+    _HANDLERS[type(signal)](draft, signal)
+
+
+def _begin(draft: Draft, signal: Begin) -> None:
+    if draft.state.phase is Phase.QUEUED:
+        tell_beginning(draft, runner=RUNNER, started_from=signal.started_from)
+        _set_deadline(draft)
+
+
+def _reported(draft: Draft, signal: Reported) -> None:
+    match signal.report:
+        case ProgressReport() as report:
+            _hear_progress(draft, report)
+        case EndReport() as report:
+            _hear_end(draft, report)
+
+
+def _hear_progress(draft: Draft, report: ProgressReport) -> None:
+    """Three cases: it says how a node ended; it is older than what is known; it says how far the whole is, and where."""
+    is_end = report.node is not None and _terms(draft).ends_by_progress and report.progress in {WENT_WELL, FAILED}
+    if not is_end and report.progress < draft.state.percent:
+        return
+    if report.node is not None:
+        _declare(draft, [DeclaredNode(id=report.node, label=report.node, type=UNKNOWN_TYPE)])
+        status = ReportedNode.RUNNING
+        if is_end:
+            status = ReportedNode.COMPLETED if report.progress == WENT_WELL else ReportedNode.FAILED
+        _apply(
+            draft,
+            NodeReport(
+                id=report.node,
+                status=status,
+                label=report.node,
+                type=UNKNOWN_TYPE,
+                failure=report.failure,
+                duration_ms=report.duration_ms,
+            ),
+        )
+    if is_end:
+        _count_progress(draft)
+    else:
+        _tell_percent(draft, report.progress)
+
+
+def _hear_end(draft: Draft, report: EndReport) -> None:
+    _declare(draft, [DeclaredNode(id=node.id, label=node.label, type=node.type) for node in report.nodes])
+    for node in report.nodes:
+        _apply(draft, node)
+    _count_progress(draft)
+    match report.status:
+        case ReportedEnd.WAITING:
+            for name in sorted(draft.state.running):
+                draft.tell(NodeWaiting(reason=RUNNER, until=_deadline(draft)), node=name)
+        case ReportedEnd.COMPLETED:
+            _end(draft, Status.COMPLETED, None)
+        case ReportedEnd.FAILED:
+            _end(draft, Status.FAILED, report.failure or FAILED_WITHOUT_WORDS)
+
+
+def _declare(draft: Draft, nodes: Sequence[DeclaredNode]) -> None:
+    """Add the nodes nobody has named before."""
+    known = draft.state.root.plan.nodes
+    fresh = {node.id: node for node in nodes if node.id not in known}
+    if len(known) + len(fresh) > MAX_EXTERNAL_NODES:
+        accepted = f"at most {MAX_EXTERNAL_NODES} nodes in one execution"
+        fault = FieldFault(path="nodes", message=f"makes {len(known) + len(fresh)} nodes", accepted=accepted)
+        raise InvalidRequestError(f"nodes {fault.message}; accepted: {accepted}", faults=(fault,))
+    if fresh:
+        draft.tell(NodesDeclared(nodes=tuple(fresh.values())))
+
+
+def _apply(draft: Draft, report: NodeReport) -> None:
+    """Four cases: the node is over, so only its output may be news; it has not begun; it was skipped; it begins, or ends."""
+    run = draft.state.run_of(report.id)
+    if run.phase.is_over:
+        is_news = run.phase is NodePhase.COMPLETED and report.status is ReportedNode.COMPLETED
+        if is_news and run.output is None and report.output is not None:
+            draft.tell(NodeOutputReported(output=report.output), node=report.id)
+    elif report.status is ReportedNode.SKIPPED and run.phase is NodePhase.PENDING:
+        draft.tell(NodeSkipped(reason="skipped_by_engine"), node=report.id)
+    elif report.status is not ReportedNode.PENDING:
+        if run.phase is NodePhase.PENDING:
+            draft.tell_start(report.id, attempt=1)
+        _end_node(draft, report)
+
+
+def _end_node(draft: Draft, report: NodeReport) -> None:
+    """Tell the end of a node that has begun, if the report has one."""
+    duration_ms = _duration_ms(draft, report.id) if report.duration_ms is None else report.duration_ms
+    match report.status:
+        case ReportedNode.COMPLETED:
+            draft.tell(NodeCompleted(duration_ms=duration_ms, output=report.output), node=report.id)
+        case ReportedNode.FAILED:
+            failure = report.failure or FAILED_WITHOUT_WORDS
+            draft.tell(NodeFailed(duration_ms=duration_ms, error=failure), node=report.id)
+        case ReportedNode.SKIPPED:
+            failure = _failure(CUT_SHORT, "It had begun, and its engine says that it was skipped.")
+            draft.tell(NodeFailed(duration_ms=duration_ms, error=failure), node=report.id)
+
+
+def _duration_ms(draft: Draft, node: NodeId) -> int:
+    return milliseconds_between(draft.state.run_of(node).started_at or draft.at, draft.at)
+
+
+def _tell_percent(draft: Draft, percent: int) -> None:
+    """Progress never falls, and is told when it rises."""
+    if percent > draft.state.percent:
+        total = len(draft.state.root.plan.nodes)
+        draft.tell(Progress(done=draft.state.finished, total=total, percent=percent))
+
+
+def _count_progress(draft: Draft) -> None:
+    """Where all nodes were named at the beginning, those that are over say how much is done."""
+    total = len(draft.state.root.plan.nodes)
+    if _terms(draft).names_all and total > 1:
+        _tell_percent(draft, 100 * draft.state.finished // total)
+
+
+def _stop_asked(draft: Draft, signal: StopAsked) -> None:
+    """Nothing of it runs here, so a cancel is the end at once; the engine learns of it by the answer to its next report."""
+    if signal.mode is StopMode.INTERRUPT:
+        raise ConflictError("an engine elsewhere does the work: it cannot be told to finish its step only; cancel it")
+    draft.tell(StopRequested(by=signal.by, mode=signal.mode))
+    _end(draft, Status.CANCELLED, Failure(code="cancelled", message="It was cancelled."))
+
+
+def _refuse_hold(draft: Draft, signal: PauseAsked | ResumeAsked) -> None:
+    raise ConflictError("an engine elsewhere does the work: it can be neither paused nor resumed from here")
+
+
+def _refuse_input(draft: Draft, signal: InputProvided) -> None:
+    raise ConflictError("an engine elsewhere does the work: what it asks is answered there")
+
+
+def _timer_due(draft: Draft, signal: TimerDue) -> None:
+    if signal.node == WHOLE:
+        text = f"Its engine did not report its end within {_terms(draft).timeout_s:g} s."
+        _end(draft, Status.TIMEOUT, _failure("limit:wall", text, group="limit"))
+
+
+def _lost(draft: Draft, signal: Lost) -> None:
+    """The engine is none of ours and goes on, whatever became of us; only a defect ends it."""
+    if signal.code == "internal_error":
+        _end(draft, Status.FAILED, outcome_of_loss(signal.code).failure)
+    elif draft.state.phase is not Phase.QUEUED:
+        _set_deadline(draft)
+
+
+def _end(draft: Draft, status: Status, error: Failure | None) -> None:
+    """Give every node an end, then the execution, then the result."""
+    if draft.state.phase is Phase.QUEUED:
+        tell_beginning(draft, runner=RUNNER, started_from="cold")
+    words = _failure("unreported", "Its engine ended and did not say how it went.")
+    if status is not Status.COMPLETED:
+        words = _failure(CUT_SHORT, "The execution ended before it did.", group="cancelled")
+    for name in sorted(draft.state.running | draft.state.waiting):
+        draft.tell(NodeFailed(duration_ms=_duration_ms(draft, name), error=words), node=name)
+    for name in list(draft.state.root.plan.nodes):
+        if draft.state.run_of(name).phase is NodePhase.PENDING:
+            draft.tell(NodeSkipped(reason="not_run"), node=name)
+    duration_ms = milliseconds_between(draft.state.started_at or draft.at, draft.at)
+    draft.tell(TERMINAL_TYPES[status](status=status, duration_ms=duration_ms, error=error))
+    draft.tell(make_result(draft.state))
+
+
+def _failure(code: str, message: str, *, group: str = "program") -> Failure:
+    return Failure(code=code, message=message, details={"group": group})
+
+
+def _set_deadline(draft: Draft) -> None:
+    draft.order(SetTimer(node=WHOLE, attempt=0, due_at=_deadline(draft), is_moment=False))
+
+
+def _deadline(draft: Draft) -> datetime:
+    return later(draft.state.started_at or draft.at, _terms(draft).timeout_s)
+
+
+def _terms(draft: Draft) -> ExternalTerms:
+    terms = draft.state.graph.external
+    assert terms is not None
+    return terms
+
+
+_HANDLERS: dict[type[Signal], Callable[[Draft, Any], None]] = {
+    Begin: _begin,
+    Reported: _reported,
+    StopAsked: _stop_asked,
+    PauseAsked: _refuse_hold,
+    ResumeAsked: _refuse_hold,
+    InputProvided: _refuse_input,
+    TimerDue: _timer_due,
+    Lost: _lost,
+}
