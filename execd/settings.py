@@ -21,6 +21,7 @@ from execd.core.specs import Limits
 KIB = 1024
 MIB = 1024 * KIB
 ENV_PREFIX = "EXECD_"
+MIN_SECRET_CHARS = 16
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +148,22 @@ class OutboundSettings(_Section, frozen=True):
             ipaddress.ip_network(text)  # raises ValueError, which msgspec reports with the field
 
 
+class JobsSettings(_Section, frozen=True):
+    """Engines elsewhere that report here (kind `external`)."""
+
+    secret: str = ""
+    """What they sign their reports with, and what the tokens of their jobs are made from: at least 16 characters, shared with
+    them only. Without one they cannot report, and kind `external` is refused. With another one, engines at work cannot report
+    any more, because their tokens are others then."""
+
+    def __post_init__(self) -> None:
+        if self.secret and len(self.secret) < MIN_SECRET_CHARS:
+            raise ValueError(f"secret has {len(self.secret)} characters; accepted: at least {MIN_SECRET_CHARS}")
+
+    def __repr__(self) -> str:
+        return f"JobsSettings(secret={'***' if self.secret else ''!r})"
+
+
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
     """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
@@ -170,6 +187,7 @@ class Settings(_Section, frozen=True):
     store: StoreSettings = StoreSettings()
     sandbox: SandboxSettings = SandboxSettings()
     outbound: OutboundSettings = OutboundSettings()
+    jobs: JobsSettings = JobsSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 
     @property

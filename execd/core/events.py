@@ -223,10 +223,10 @@ class NodesDeclared(EventData, frozen=True):
     nodes: tuple[DeclaredNode, ...]
 
 
-class NodeOutputReported(EventData, frozen=True):
-    """What a node of an engine elsewhere gave, said after the node's end."""
+class OutputsReported(EventData, frozen=True):
+    """What nodes of an engine elsewhere gave, said after their ends."""
 
-    output: Any
+    outputs: dict[NodeId, Any]
 
 
 class NodeOutput(EventData, frozen=True):

@@ -23,10 +23,10 @@ from execd.core.events import (
     NodeCompleted,
     NodeFailed,
     NodeId,
-    NodeOutputReported,
     NodesDeclared,
     NodeSkipped,
     NodeWaiting,
+    OutputsReported,
     Progress,
     Status,
     StopMode,
@@ -115,8 +115,11 @@ def _hear_progress(draft: Draft, report: ProgressReport) -> None:
 
 def _hear_end(draft: Draft, report: EndReport) -> None:
     _declare(draft, [DeclaredNode(id=node.id, label=node.label, type=node.type) for node in report.nodes])
+    late = {node.id: node.output for node in report.nodes if _is_late_output(draft, node)}
     for node in report.nodes:
         _apply(draft, node)
+    if late:
+        draft.tell(OutputsReported(outputs=late))
     _count_progress(draft)
     match report.status:
         case ReportedEnd.WAITING:
@@ -141,18 +144,23 @@ def _declare(draft: Draft, nodes: Sequence[DeclaredNode]) -> None:
 
 
 def _apply(draft: Draft, report: NodeReport) -> None:
-    """Four cases: the node is over, so only its output may be news; it has not begun; it was skipped; it begins, or ends."""
+    """Four cases: the node is over and stays as it is; it was skipped; it has not begun; it begins, or ends."""
     run = draft.state.run_of(report.id)
     if run.phase.is_over:
-        is_news = run.phase is NodePhase.COMPLETED and report.status is ReportedNode.COMPLETED
-        if is_news and run.output is None and report.output is not None:
-            draft.tell(NodeOutputReported(output=report.output), node=report.id)
-    elif report.status is ReportedNode.SKIPPED and run.phase is NodePhase.PENDING:
+        return
+    if report.status is ReportedNode.SKIPPED and run.phase is NodePhase.PENDING:
         draft.tell(NodeSkipped(reason="skipped_by_engine"), node=report.id)
     elif report.status is not ReportedNode.PENDING:
         if run.phase is NodePhase.PENDING:
             draft.tell_start(report.id, attempt=1)
         _end_node(draft, report)
+
+
+def _is_late_output(draft: Draft, report: NodeReport) -> bool:
+    """Whether a node that was told complete by a progress report, which has no room for an output, gets it now."""
+    run = draft.state.run_of(report.id)
+    is_complete = run.phase is NodePhase.COMPLETED and report.status is ReportedNode.COMPLETED
+    return is_complete and run.output is None and report.output is not None
 
 
 def _end_node(draft: Draft, report: NodeReport) -> None:

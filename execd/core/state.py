@@ -28,7 +28,6 @@ from execd.core.events import (
     NodeExpanded,
     NodeFailed,
     NodeId,
-    NodeOutputReported,
     NodeRetrying,
     NodeSkipped,
     NodesDeclared,
@@ -36,6 +35,7 @@ from execd.core.events import (
     NodeTimedOut,
     NodeWaiting,
     Output,
+    OutputsReported,
     OutputTruncated,
     PodCreated,
     PodTerminated,
@@ -211,7 +211,7 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     after = msgspec.structs.replace(after, phase=phase)
     state = count_phase(state, node, before, after)
     state = msgspec.structs.replace(state, runs=state.runs.set(node, after))
-    if phase.is_over and not before.phase.is_over:
+    if phase.is_over:
         return settle(state, node, after, fact.data)
     return expand(state, node, after) if isinstance(fact.data, NodeExpanded) else state
 
@@ -267,11 +267,6 @@ def _asking(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, asking=fact.data, due_at=fact.data.expires_at)
 
 
-def _reported(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeOutputReported)
-    return msgspec.structs.replace(run, output=fact.data.output)
-
-
 def _answered(run: NodeRun, fact: Fact) -> NodeRun:
     return msgspec.structs.replace(run, asking=None, due_at=None)
 
@@ -299,7 +294,6 @@ _RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
     NodeTimedOut: _timed_out,
     InputRequired: _asking,
     InputReceived: _answered,
-    NodeOutputReported: _reported,
 }
 
 
@@ -358,6 +352,14 @@ def _on_declared(state: State, fact: Fact) -> State:
     return msgspec.structs.replace(state, scopes=state.scopes.set(ROOT, root))
 
 
+def _on_outputs(state: State, fact: Fact) -> State:
+    assert isinstance(fact.data, OutputsReported)
+    runs = state.runs.mutate()
+    for node, output in fact.data.outputs.items():
+        runs[node] = msgspec.structs.replace(state.runs[node], output=output)
+    return msgspec.structs.replace(state, runs=runs.finish())
+
+
 def _on_progress(state: State, fact: Fact) -> State:
     assert isinstance(fact.data, Progress)
     return msgspec.structs.replace(state, percent=fact.data.percent)
@@ -380,6 +382,7 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     PodTerminated: _on_terminated,
     Progress: _on_progress,
     NodesDeclared: _on_declared,
+    OutputsReported: _on_outputs,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
 

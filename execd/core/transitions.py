@@ -22,7 +22,6 @@ from execd.core.events import (
     NodeExpanded,
     NodeFailed,
     NodeOutput,
-    NodeOutputReported,
     NodeRetrying,
     NodesDeclared,
     NodeSkipped,
@@ -30,6 +29,7 @@ from execd.core.events import (
     NodeTimedOut,
     NodeWaiting,
     Output,
+    OutputsReported,
     OutputTruncated,
     PodCreated,
     PodRunning,
@@ -93,7 +93,7 @@ _NODE_LIFE: tuple[type[EventData], ...] = (
     NodeTimedOut,
     NodeOutput,
     NodesDeclared,
-    NodeOutputReported,
+    OutputsReported,
     InputRequired,
     InputReceived,
     Progress,
@@ -141,7 +141,6 @@ NODE_TRANSITIONS: dict[tuple[NodePhase, type[EventData]], NodePhase] = {
     (NodePhase.WAITING, InputReceived): NodePhase.WAITING,
     (NodePhase.WAITING, NodeCompleted): NodePhase.COMPLETED,
     (NodePhase.WAITING, NodeFailed): NodePhase.FAILED,
-    (NodePhase.COMPLETED, NodeOutputReported): NodePhase.COMPLETED,
 }
 
 

@@ -23,6 +23,8 @@ from execd.http.executions import ExecutionRoutes
 from execd.http.front import Front, OpenStreams
 from execd.http.health import HealthRoutes
 from execd.http.node_views import NodeRoutes
+from execd.http.jobs import JobRoutes
+from execd.http.linkflow import LinkflowRoutes
 from execd.http.origins import is_trusted_origin
 from execd.http.output import OutputRoutes
 from execd.http.pages import PageRoutes
@@ -43,6 +45,8 @@ ROUTES = (
     NodeRoutes,
     StreamRoutes,
     SocketRoutes,
+    LinkflowRoutes,
+    JobRoutes,
     TokenRoutes,
     HealthRoutes,
     PageRoutes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from execd.core.specs import Limits
@@ -39,6 +39,8 @@ class HttpConfig:
     """Limits of a run that asks for none."""
     caps: Limits = DEFAULT_LIMITS
     """The most a run may ask for."""
+    jobs_secret: str = field(default="", repr=False)
+    """What engines elsewhere sign their reports with; without one they cannot report, and kind `external` is refused."""
     page_dir: Path | None = None
     """The directory of `index.html` and what it loads; None serves a placeholder."""
     version: str = "0"

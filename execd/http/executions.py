@@ -21,23 +21,26 @@ from execd.core.events import (
     NodeFailed,
 )
 from execd.core.requests import ExecutionRequest, digest_of
-from execd.core.workflows import ExecutionSpec, decode_spec
+from execd.core.workflows import ExecutionSpec, decode_spec, kind_of
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
 from execd.http.credentials import require
 from execd.http.documents import read_document
 from execd.http.front import Front
-from execd.http.problems import NotFinishedError
+from execd.http.problems import NotFinishedError, UnsupportedKindError
 from execd.http.queries import parse_events_query, parse_list_query
 from execd.http.saved_runs import digest_of_retry, read_latest, read_saved
 from execd.http.schemas import (
     API,
     ExecutionListView,
+    ExternalSubmittedView,
     SubmittedView,
     asks_for_definition,
     check_begin,
     detail_of,
+    detail_with_job,
     events_view,
+    job_of,
     links_of,
     parse_empty,
     parse_idempotency_key,
@@ -63,6 +66,8 @@ from execd.ports import (
 EVENTS_PAGE_BYTES = 1024 * 1024
 """Of one answer of `/events`; a page ends there even if fewer events than `limit` fit."""
 
+EXTERNAL = "external"
+"""The kind of what an engine elsewhere does."""
 NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
 
 COMMANDS: dict[str, Callable[[str], Command]] = {
@@ -137,7 +142,12 @@ class ExecutionRoutes:
         return json_response(ExecutionListView(tuple(map(view_of, page.items)), page.next_cursor))
 
     async def show(self, execution_id: str) -> Response:
-        return json_response(detail_of(await self._find(execution_id, Role.VIEWER)))
+        identity = await require(self._front, request, Role.VIEWER)
+        record = await find_visible(self._front, identity, execution_id)
+        secret = self._front.config.jobs_secret
+        if record.kind == EXTERNAL and secret and identity.role >= Role.RUNNER:
+            return json_response(detail_with_job(record, secret=secret))
+        return json_response(detail_of(record))
 
     async def result(self, execution_id: str) -> Response:
         record = await self._find(execution_id, Role.VIEWER)
@@ -210,7 +220,7 @@ class ExecutionRoutes:
         digest = None if key is None else digest_of_retry(record.id, begin)
         repeated = await self._find_repeated(identity, key, digest)
         if repeated is not None:
-            return _submitted(repeated)
+            return repeated
         newest, spec = await read_latest(self._front, identity, record)
         again = await self._begin_again(record, spec, begin, former=decode_spec(record.spec, kind=record.kind))
         origin = _Origin(
@@ -234,19 +244,19 @@ class ExecutionRoutes:
         digest = None if key is None else digest_of_run(asked)
         repeated = await self._find_repeated(identity, key, digest)
         if repeated is not None:
-            return _submitted(repeated)
+            return repeated
         found, run = await read_saved(self._front, identity, asked)
         origin = _Origin(key=key, request_sha256=digest, definition=found.id, definition_version=found.version)
         return await self._submit(run, identity, origin)
 
-    async def _find_repeated(self, identity: Identity, key: str | None, digest: str | None) -> Accepted | None:
+    async def _find_repeated(self, identity: Identity, key: str | None, digest: str | None) -> Response | None:
         """Answer a repeated request by what it made, before looking for what may be gone; the engine refuses other ones."""
         if key is None:
             return None
         earlier = await self._front.engine.store.find_by_idempotency_key(identity.workspace, key)
         if earlier is None or earlier.request_sha256 != digest:
             return None
-        return Accepted(id=earlier.id, status=earlier.status, is_repeat=True)
+        return self._submitted(Accepted(id=earlier.id, status=earlier.status, is_repeat=True), earlier.kind)
 
     async def _read_journal(self, record: ExecutionRecord) -> Sequence[Event]:
         """Read what the nodes of an ended execution told; their output streams are left out."""
@@ -260,6 +270,8 @@ class ExecutionRoutes:
         return events
 
     async def _submit(self, asked: ExecutionRequest, identity: Identity, origin: _Origin) -> Response:
+        if kind_of(asked.spec) == EXTERNAL and not self._front.config.jobs_secret:
+            raise UnsupportedKindError("kind 'external' needs the setting jobs.secret, which this server does not have")
         accepted = await self._front.engine.submit(
             Submission(
                 workspace=identity.workspace,
@@ -274,18 +286,22 @@ class ExecutionRoutes:
                 definition_version=origin.definition_version,
             )
         )
-        return _submitted(accepted)
+        return self._submitted(accepted, kind_of(asked.spec))
+
+    def _submitted(self, accepted: Accepted, kind: str) -> Response:
+        links = links_of(accepted.id)
+        headers = {"Location": links["self"]}
+        if accepted.is_repeat:
+            headers["Idempotent-Replayed"] = "true"
+        view = SubmittedView(accepted.id, accepted.status, links)
+        secret = self._front.config.jobs_secret
+        if kind == EXTERNAL and secret:
+            job = job_of(accepted.id, secret=secret)
+            view = ExternalSubmittedView(accepted.id, accepted.status, links, job)
+        return json_response(view, status=202, headers=headers)
 
     async def _find(self, execution_id: str, role: Role) -> ExecutionRecord:
         return await find_visible(self._front, await require(self._front, request, role), execution_id)
-
-
-def _submitted(accepted: Accepted) -> Response:
-    links = links_of(accepted.id)
-    headers = {"Location": links["self"]}
-    if accepted.is_repeat:
-        headers["Idempotent-Replayed"] = "true"
-    return json_response(SubmittedView(accepted.id, accepted.status, links), status=202, headers=headers)
 
 
 def _accepted(record: ExecutionRecord) -> Response:

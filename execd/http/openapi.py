@@ -6,6 +6,7 @@ from typing import Any
 
 from execd.core.runtimes import Runtimes
 from execd.http.config import HttpConfig
+from execd.http.openapi_linkflow import LINKFLOW_OPERATIONS
 from execd.http.openapi_operations import OPERATIONS, Operation, Parameter
 from execd.http.openapi_schemas import make_components, ref
 
@@ -23,6 +24,7 @@ REASONS = {
     413: "The body is over the limit.",
     415: "The body is, by its Content-Type, nothing that is taken here.",
     416: "The range lies outside of what there is.",
+    422: "The body is invalid: `errors` names every fault.",
     421: "This server does not answer for this Host.",
     429: "The workspace watches as many streams as it may; see Retry-After.",
     500: "A defect in execd.",
@@ -33,7 +35,7 @@ REASONS = {
 def make_document(config: HttpConfig, runtimes: Runtimes) -> dict[str, Any]:
     """Give the document of this installation: its languages and caps stand in it."""
     paths: dict[str, Any] = {}
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *LINKFLOW_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     components = make_components()
     components["ScriptBody"]["properties"]["language"]["examples"] = list(runtimes.by_name)
@@ -58,6 +60,7 @@ TAGS = {
     "commands": "Steer what runs.",
     "definitions": "Save what is run again, with every version.",
     "streams": "Follow it live.",
+    "jobs": "Where an engine elsewhere reports (kind `external`).",
     "access": "Who may.",
     "operation": "Run the server.",
 }
@@ -133,7 +136,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         found["503"] = _success(operation) | {"description": "A part is not well, or the server is going down."}
     usual = {400, 401, 403, 421, 500, 503} if operation.role is not None else {400, 421, 500}
     for status in sorted(usual | set(operation.problems)):
-        found.setdefault(str(status), _problem(status))
+        found.setdefault(str(status), _problem(status, operation.refusal))
     return found
 
 
@@ -168,6 +171,7 @@ SSE_SCHEMA = {
 }
 
 
-def _problem(status: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": ref("Problem")}}
+def _problem(status: int, schema: str) -> dict[str, Any]:
+    media_type = "application/problem+json" if schema == "Problem" else "application/json"
+    content = {media_type: {"schema": ref(schema)}}
     return {"description": REASONS[status], "content": content}

@@ -45,6 +45,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[int, ...] = ()
     """Further statuses with a problem, besides those every operation may give."""
+    refusal: str = "Problem"
+    """The schema of its problems; a dialect has its own."""
     is_socket: bool = False
 
 
@@ -156,7 +158,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="post", path=f"{API}/executions", id="submit", about="Run something.", tag="executions", role="runner",
         body="ExecutionBody", takes_yaml=True, answer="SubmittedView", status=202, parameters=(KEY,), problems=(404, 409, 413, 415),
         details="202 means that it is stored: it will end in a final status, whatever crashes. A saved definition is run "
-        "as the version it has at this moment; 409 `definition_not_runnable`: that was good once and is not any more.",
+        "as the version it has at this moment; 409 `definition_not_runnable`: that was good once and is not any more. Of kind "
+        "`external` the answer has `job` too: what its engine reports with (ExternalSubmittedView).",
     ),
     Operation(
         method="get", path=f"{API}/executions", id="list_executions", about="List executions, newest first.",

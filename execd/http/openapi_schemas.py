@@ -20,6 +20,7 @@ from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
 from execd.http.node_views import NodeView
+from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
 from execd.http.openapi_workflows import REF, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
@@ -178,7 +179,7 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
 OTHERS = (NodeView, SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
 SAVED = (DefinitionDetail, DefinitionListView, ValidityView)
-BODIES = (ScriptBody, RunBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
+BODIES = (ScriptBody, ExternalBody, RunBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
 
 
 CHANGED_VERSION = {
@@ -190,7 +191,7 @@ CHANGED_VERSION = {
 
 def make_components() -> dict[str, Any]:
     """Give every schema, by name."""
-    records = (*BODIES, *ANSWERS, *SAVED, *OTHERS, *EVENT_TYPES.values())
+    records = (*BODIES, *JOB_RECORDS, *ANSWERS, *SAVED, *OTHERS, *EVENT_TYPES.values())
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
@@ -216,7 +217,7 @@ def ref(name: str) -> dict[str, str]:
 def _any_of_kind(ending: str) -> dict[str, Any]:
     bodies = {kind: f"{kind.title()}{ending}" for kind in KINDS}
     return {
-        "description": "A script or a workflow.",
+        "description": "A script, a workflow or the work of an engine elsewhere.",
         "oneOf": [ref(name) for name in bodies.values()],
         "discriminator": {
             "propertyName": "kind",

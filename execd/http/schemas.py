@@ -15,8 +15,9 @@ from execd.core.again import FAILED, START
 from execd.core.codec import StoredEvent, format_time
 from execd.core.definitions import hide_env
 from execd.core.errors import FieldFault, InvalidRequestError, PayloadTooLargeError
-from execd.core.events import Failure, Status
+from execd.core.events import ExecutionId, Failure, Status
 from execd.core.fields import Faults, Fields, describe, is_nested_deeper, summarise, text_fault
+from execd.core.job_keys import job_id_of, make_callback_token
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
 from execd.core.script_fields import ScriptTools, decode_base64
 from execd.http.config import HttpConfig
@@ -24,7 +25,7 @@ from execd.http.problems import MediaTypeError, UnsupportedKindError
 from execd.ports import ExecutionRecord, ProvideInput, SendStdin
 
 API = "/api/v1"
-LATER_KINDS = ("flow", "external")
+LATER_KINDS = ("flow",)
 """Kinds the design has and this version does not: refused by name, so that a client can tell from a slip."""
 MAX_STDIN_BYTES = 1024 * 1024
 """What a pod's stdin buffer holds."""
@@ -262,6 +263,29 @@ class SubmittedView(msgspec.Struct, frozen=True):
     links: dict[str, str]
 
 
+class JobView(msgspec.Struct, frozen=True):
+    """What an engine elsewhere is given, to report with (docs/linkflow.md). Whoever has it can end the execution."""
+
+    job_id: str
+    callback_token: str
+    progress: str
+    """Where it reports how far it is."""
+    callback: str
+    """Where it reports the end."""
+
+
+class ExternalSubmittedView(SubmittedView, frozen=True):
+    """It is stored, and an engine elsewhere may begin."""
+
+    job: JobView
+
+
+class ExternalDetail(ExecutionDetail, frozen=True, kw_only=True):
+    """One execution of an engine elsewhere, for those who may run it."""
+
+    job: JobView
+
+
 class EventsView(msgspec.Struct, frozen=True):
     """A piece of a journal."""
 
@@ -269,6 +293,16 @@ class EventsView(msgspec.Struct, frozen=True):
     next_after: int
     """What to ask for next; nothing more is there yet when `items` is empty."""
     head_seq: int
+
+
+def job_of(execution_id: ExecutionId, *, secret: str) -> JobView:
+    """Give an engine elsewhere what it reports with."""
+    return JobView(
+        job_id=job_id_of(execution_id),
+        callback_token=make_callback_token(secret, execution_id),
+        progress=f"{API}/jobs/progress",
+        callback=f"{API}/jobs/callback",
+    )
 
 
 def links_of(execution_id: str) -> dict[str, str]:
@@ -299,6 +333,12 @@ def view_of(record: ExecutionRecord) -> ExecutionView:
 def detail_of(record: ExecutionRecord) -> ExecutionDetail:
     """Show an execution with its spec."""
     return ExecutionDetail(**_shown_fields(record), spec=hide_env(msgspec.json.decode(record.spec)))
+
+
+def detail_with_job(record: ExecutionRecord, *, secret: str) -> ExternalDetail:
+    """Show an execution of an engine elsewhere with what that reports with."""
+    detail = msgspec.structs.asdict(detail_of(record))
+    return ExternalDetail(**detail, job=job_of(record.id, secret=secret))
 
 
 def _shown_fields(record: ExecutionRecord) -> dict[str, Any]:

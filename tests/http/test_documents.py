@@ -11,6 +11,7 @@ import pytest
 
 from execd.core.definitions import RUN_FIELDS
 from execd.core.event_types import EVENT_TYPES
+from execd.core.external import EXTERNAL_FIELDS, EXTERNAL_NODE_FIELDS
 from execd.core.nodes import TYPES
 from execd.core.parsing import SCRIPT_FIELDS
 from execd.core.workflow_parsing import NODE_FIELDS, WORKFLOW_FIELDS
@@ -99,6 +100,8 @@ async def test_documented_bodies_are_what_the_parsers_take() -> None:
     assert set(schemas["ScriptBody"]["properties"]) == set(SCRIPT_FIELDS)
     assert set(schemas["WorkflowBody"]["properties"]) == set(WORKFLOW_FIELDS)
     assert set(schemas["ScriptChange"]["properties"]) == {*SCRIPT_FIELDS, "version"}
+    assert set(schemas["ExternalBody"]["properties"]) == set(EXTERNAL_FIELDS)
+    assert set(schemas["ExternalNodeBody"]["properties"]) == set(EXTERNAL_NODE_FIELDS)
     assert set(schemas["RunBody"]["properties"]) == set(RUN_FIELDS)
     for node_type in TYPES:
         fields = {*NODE_FIELDS, *node_type.fields, *(("nodes",) if node_type.has_body else ())}

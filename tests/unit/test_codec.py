@@ -12,6 +12,7 @@ import pytest
 from execd.core.codec import decode_event, format_time, number_fact, to_fact
 from execd.core.event_types import EVENT_TYPES
 from execd.core.events import (
+    DeclaredNode,
     Event,
     EventData,
     ExecutionId,
@@ -46,6 +47,7 @@ SAMPLES: dict[object, object] = {
     dict[str, Any]: {"k": 1},
     dict[str, str]: {"k": "v"},
     tuple[Any, ...]: ({"k": 1},),
+    tuple[DeclaredNode, ...]: (DeclaredNode(id=NodeId("a"), label="A", type="x"),),
     tuple[Prompt, ...]: (Prompt(key="k", label="l", choices=("a", "b"), default="a"),),
     dict[Stream, StreamTotals]: {Stream.STDOUT: StreamTotals(total_bytes=3)},
 }
