@@ -34,6 +34,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ({"EXECD_SANDBOX__DEFAULTS__WALL_S": "long"}, "wall_s"),
         ({"EXECD_OUTBOUND__DENIED_NETWORKS": "10.0.0.0/8,10.0.0.300"}, "outbound"),
         ({"EXECD_OUTBOUND__PER_HOST": "0"}, "outbound.per_host"),
+        ({"EXECD_JOBS__SECRET": "short"}, "jobs"),
     ],
 )
 def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:
@@ -92,3 +93,16 @@ def test_setting_one_cap_leaves_the_others_as_they_were() -> None:
 
     assert caps.network
     assert msgspec.structs.replace(caps, network=False) == Settings().sandbox.caps
+
+
+def test_a_secret_is_read_and_never_shown() -> None:
+    """Settings are printed in traces; a wrong one is named by its length."""
+    secret = "0123456789abcdef"
+
+    settings = load_settings(environ={"EXECD_JOBS__SECRET": secret})
+
+    assert settings.jobs.secret == secret
+    assert secret not in repr(settings)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(environ={"EXECD_JOBS__SECRET": secret[:15]})
+    assert secret[:15] not in str(caught.value)
