@@ -99,9 +99,9 @@ def read_node_id(fields: Fields, name: str) -> NodeId:
 
 def external_graph(spec: ExternalSpec) -> Graph:
     """Give the graph that the reports are about."""
-    terms = ExternalTerms(
-        timeout_s=spec.timeout_s, ends_by_progress=spec.progress == "linkflow", names_all=bool(spec.nodes)
-    )
+    ends = spec.progress == "linkflow"
+    counts = ends and bool(spec.nodes)
+    terms = ExternalTerms(timeout_s=spec.timeout_s, ends_by_progress=ends, counts_nodes=counts)
     return Graph(nodes=nodes_of_engine(spec.nodes), input=spec.input, external=terms)
 
 

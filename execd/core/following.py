@@ -87,9 +87,12 @@ def _reported(draft: Draft, signal: Reported) -> None:
 
 
 def _hear_progress(draft: Draft, report: ProgressReport) -> None:
-    """Three cases: it says how a node ended; it is older than what is known; it says how far the whole is, and where."""
-    is_end = report.node is not None and _terms(draft).ends_by_progress and report.progress in {WENT_WELL, FAILED}
-    if not is_end and report.progress < draft.state.percent:
+    """Three cases: it says how a node ended; it is older than what is known; it says how far the whole is, and where. Where
+    nodes are counted, a number that comes with a node is no percentage, so none is older than another."""
+    terms = _terms(draft)
+    is_end = report.node is not None and terms.ends_by_progress and report.progress in {WENT_WELL, FAILED}
+    is_percent = not is_end and (report.node is None or not terms.counts_nodes)
+    if is_percent and report.progress < draft.state.percent:
         return
     if report.node is not None:
         _declare(draft, [DeclaredNode(id=report.node, label=report.node, type=UNKNOWN_TYPE)])
@@ -107,10 +110,9 @@ def _hear_progress(draft: Draft, report: ProgressReport) -> None:
                 duration_ms=report.duration_ms,
             ),
         )
-    if is_end:
-        _count_progress(draft)
-    else:
+    if is_percent:
         _tell_percent(draft, report.progress)
+    _count_progress(draft)
 
 
 def _hear_end(draft: Draft, report: EndReport) -> None:
@@ -189,9 +191,9 @@ def _tell_percent(draft: Draft, percent: int) -> None:
 
 
 def _count_progress(draft: Draft) -> None:
-    """Where all nodes were named at the beginning, those that are over say how much is done."""
+    """Say how much is done by the nodes that are over, where these say it."""
     total = len(draft.state.root.plan.nodes)
-    if _terms(draft).names_all and total > 1:
+    if _terms(draft).counts_nodes and total > 1:
         _tell_percent(draft, 100 * draft.state.finished // total)
 
 

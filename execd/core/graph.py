@@ -69,8 +69,9 @@ class ExternalTerms(msgspec.Struct, frozen=True):
     """From the start; then it is over without a report of its end."""
     ends_by_progress: bool
     """Whether its progress reports say how a node ended (`ExternalSpec.progress`)."""
-    names_all: bool
-    """Whether the nodes were named at the beginning, so that there is a whole of which so many are done."""
+    counts_nodes: bool
+    """Whether the nodes that are over say how much is done, because all were named at the beginning and the engine's numbers
+    are no percentages."""
 
 
 class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
