@@ -100,9 +100,8 @@ def read_node_id(fields: Fields, name: str) -> NodeId:
 def external_graph(spec: ExternalSpec) -> Graph:
     """Give the graph that the reports are about."""
     ends = spec.progress == "linkflow"
-    counts = ends and bool(spec.nodes)
-    terms = ExternalTerms(timeout_s=spec.timeout_s, ends_by_progress=ends, counts_nodes=counts)
-    return Graph(nodes=nodes_of_engine(spec.nodes), input=spec.input, external=terms)
+    terms = ExternalTerms(ends_by_progress=ends, counts_nodes=ends and bool(spec.nodes))
+    return Graph(nodes=nodes_of_engine(spec.nodes), input=spec.input, timeout_s=spec.timeout_s, external=terms)
 
 
 def nodes_of_engine(declared: Sequence[DeclaredNode]) -> tuple[Node, ...]:

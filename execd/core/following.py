@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from execd.core.advancing import tell_beginning
+from execd.core.advancing import set_deadline, tell_beginning
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
+    NOT_RUN,
     DeclaredNode,
     Failure,
     NodeCompleted,
@@ -46,6 +47,7 @@ from execd.core.joining import CUT_SHORT
 from execd.core.moments import later, milliseconds_between
 from execd.core.outcome import outcome_of_loss
 from execd.core.result import make_result
+from execd.core.runs import WALL
 from execd.core.signals import (
     Begin,
     InputProvided,
@@ -53,15 +55,12 @@ from execd.core.signals import (
     PauseAsked,
     Reported,
     ResumeAsked,
-    SetTimer,
     Signal,
     StopAsked,
     TimerDue,
 )
 from execd.core.transitions import NodePhase, Phase
 
-WHOLE = NodeId("")
-"""Whose timer the time of the whole is: no node has this name."""
 RUNNER = "external"
 WENT_WELL, FAILED = 80, 50
 """What LinkFlow's engine sends after a node, in the place of a percentage."""
@@ -75,7 +74,6 @@ def follow(draft: Draft, signal: Signal) -> None:
 def _begin(draft: Draft, signal: Begin) -> None:
     if draft.state.phase is Phase.QUEUED:
         tell_beginning(draft, runner=RUNNER, started_from=signal.started_from)
-        _set_deadline(draft)
 
 
 def _reported(draft: Draft, signal: Reported) -> None:
@@ -214,9 +212,10 @@ def _refuse_input(draft: Draft, signal: InputProvided) -> None:
 
 
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
-    if signal.node == WHOLE:
-        text = f"Its engine did not report its end within {_terms(draft).timeout_s:g} s."
-        _end(draft, Status.TIMEOUT, _failure("limit:wall", text, group="limit"))
+    """There is one timer, of the whole."""
+    text = f"Its engine did not report its end within its timeout of {draft.state.graph.timeout_s:g} s."
+    draft.tell(StopRequested(by="execd", mode=StopMode.TIMEOUT))
+    _end(draft, Status.TIMEOUT, _failure(WALL, text, group="limit"))
 
 
 def _lost(draft: Draft, signal: Lost) -> None:
@@ -224,7 +223,7 @@ def _lost(draft: Draft, signal: Lost) -> None:
     if signal.code == "internal_error":
         _end(draft, Status.FAILED, outcome_of_loss(signal.code).failure)
     elif draft.state.phase is not Phase.QUEUED:
-        _set_deadline(draft)
+        set_deadline(draft)
 
 
 def _end(draft: Draft, status: Status, error: Failure | None) -> None:
@@ -238,7 +237,7 @@ def _end(draft: Draft, status: Status, error: Failure | None) -> None:
         draft.tell(NodeFailed(duration_ms=_duration_ms(draft, name), error=words), node=name)
     for name in list(draft.state.root.plan.nodes):
         if draft.state.run_of(name).phase is NodePhase.PENDING:
-            draft.tell(NodeSkipped(reason="not_run"), node=name)
+            draft.tell(NodeSkipped(reason=NOT_RUN), node=name)
     duration_ms = milliseconds_between(draft.state.started_at or draft.at, draft.at)
     draft.tell(TERMINAL_TYPES[status](status=status, duration_ms=duration_ms, error=error))
     draft.tell(make_result(draft.state))
@@ -248,12 +247,9 @@ def _failure(code: str, message: str, *, group: str = "program") -> Failure:
     return Failure(code=code, message=message, details={"group": group})
 
 
-def _set_deadline(draft: Draft) -> None:
-    draft.order(SetTimer(node=WHOLE, attempt=0, due_at=_deadline(draft), is_moment=False))
-
-
 def _deadline(draft: Draft) -> datetime:
-    return later(draft.state.started_at or draft.at, _terms(draft).timeout_s)
+    assert draft.state.graph.timeout_s is not None
+    return later(draft.state.started_at or draft.at, draft.state.graph.timeout_s)
 
 
 def _terms(draft: Draft) -> ExternalTerms:

@@ -65,8 +65,6 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
 class ExternalTerms(msgspec.Struct, frozen=True):
     """How an engine elsewhere is followed."""
 
-    timeout_s: float
-    """From the start; then it is over without a report of its end."""
     ends_by_progress: bool
     """Whether its progress reports say how a node ended (`ExternalSpec.progress`)."""
     counts_nodes: bool

@@ -190,7 +190,7 @@ class StopNode(Order, frozen=True):
 
 class SetTimer(Order, frozen=True):
     """Answer with `TimerDue` at that time, at once if it has passed. A timer nobody waits for any more is ignored when it
-    fires, so none is ever taken back. The node `` stands for the whole."""
+    fires, so none is ever taken back."""
 
     node: NodeId
     attempt: int

@@ -22,9 +22,9 @@ from execd.http.definitions import DefinitionRoutes
 from execd.http.executions import ExecutionRoutes
 from execd.http.front import Front, OpenStreams
 from execd.http.health import HealthRoutes
-from execd.http.node_views import NodeRoutes
 from execd.http.jobs import JobRoutes
 from execd.http.linkflow import LinkflowRoutes
+from execd.http.node_views import NodeRoutes
 from execd.http.origins import is_trusted_origin
 from execd.http.output import OutputRoutes
 from execd.http.pages import PageRoutes

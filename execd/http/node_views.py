@@ -10,7 +10,17 @@ from quart import Quart, Response, request
 from execd.core.codec import decode_event, format_time
 from execd.core.errors import NotFoundError
 from execd.core.event_types import TYPE_NAMES
-from execd.core.events import NOT_RUN, Event, Failure, NodeCompleted, NodeFailed, NodeSkipped, NodeStarted
+from execd.core.events import (
+    NOT_RUN,
+    Event,
+    Failure,
+    NodeCompleted,
+    NodeFailed,
+    NodeId,
+    NodeSkipped,
+    NodeStarted,
+    OutputsReported,
+)
 from execd.http.access import Role
 from execd.http.answers import json_response
 from execd.http.credentials import require
@@ -20,7 +30,7 @@ from execd.http.schemas import API
 from execd.ports import ExecutionRecord
 
 PAGE_BYTES = 256 * 1024
-_TYPES = frozenset(TYPE_NAMES[kind] for kind in (NodeStarted, NodeCompleted, NodeFailed, NodeSkipped))
+_TYPES = frozenset(TYPE_NAMES[kind] for kind in (NodeStarted, NodeCompleted, NodeFailed, NodeSkipped, OutputsReported))
 
 
 class NodeView(msgspec.Struct, kw_only=True):
@@ -58,6 +68,12 @@ class NodeView(msgspec.Struct, kw_only=True):
             case NodeSkipped(reason=reason):
                 self.status, self.reason = NOT_RUN if reason == NOT_RUN else "skipped", reason
                 self.ended_at = format_time(event.at)
+            case OutputsReported(outputs=outputs):
+                self.output = outputs[NodeId(self.id)]
+
+
+def _concerns(event: Event, node: str) -> bool:
+    return event.node == node or (isinstance(event.data, OutputsReported) and node in event.data.outputs)
 
 
 class NodeRoutes:
@@ -86,7 +102,7 @@ class NodeRoutes:
             after = page[-1].seq
             for stored in page:
                 # Most events are of other nodes, and reading one costs ten times as much as looking for a name in it.
-                if node.encode() in stored.body and (event := decode_event(stored.body)).node == node:
+                if node.encode() in stored.body and _concerns(event := decode_event(stored.body), node):
                     view = view or NodeView(id=node, status="running")
                     view.read(event)
         return view

@@ -108,6 +108,7 @@ async def test_an_engine_is_followed_from_its_first_node_to_its_end() -> None:
 
         events = await office.world.watch(execution_id)
         shown = (await office.ask("GET", f"/api/v1/executions/{execution_id}/result")).json()
+        one = (await office.ask("GET", f"/api/v1/executions/{execution_id}/nodes/a")).json()
 
     assert [(answer.status, answer.json()) for answer in (first, second)] == [(200, {"success": True})] * 2
     assert last.json() == {"success": True, "execution_id": execution_id, "status": "failed"}
@@ -128,6 +129,12 @@ async def test_an_engine_is_followed_from_its_first_node_to_its_end() -> None:
         "result_stored",
     ]
     assert (shown["status"], shown["error"]["message"], shown["outputs"]) == ("failed", "b failed", {"a": {"k": 1}})
+    assert [(found["id"], found["status"]) for found in shown["nodes"]] == [
+        ("a", "completed"),
+        ("b", "failed"),
+        ("c", "skipped"),
+    ]
+    assert (one["status"], one["output"]) == ("completed", {"k": 1})
     assert not office.world.runner.started
 
 

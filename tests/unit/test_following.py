@@ -258,7 +258,7 @@ def test_an_engine_that_never_ends_is_timed_out() -> None:
 
     told = engine.hear(TimerDue(at=timer.due_at, node=timer.node, attempt=timer.attempt))
 
-    assert told == ["node_failed a", "execution_timeout", "result_stored"]
+    assert told == ["stop_requested", "node_failed a", "execution_timeout", "result_stored"]
     assert engine.result.status is Status.TIMEOUT
 
 
