@@ -77,6 +77,11 @@ class EmbeddedBackend:
         return ExecutionId(run.id)
 
     async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
+        if body.get("kind") == "external":
+            fault = FieldFault(
+                "kind", "is 'external', and its engine reports over HTTP", "a server that runs, with --url"
+            )
+            raise InvalidRequestError("an engine elsewhere needs a server to report to", faults=(fault,))
         return (await self._engine.submit_request(body)).id
 
     async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:

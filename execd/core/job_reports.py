@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from execd.core.calls import MAX_OUTPUT_BYTES
 from execd.core.events import Failure, NodeId
 from execd.core.external import MAX_EXTERNAL_NODES, MAX_LABEL_CHARS, UNKNOWN_TYPE, read_node_id
 from execd.core.fields import Faults, Fields, Range
@@ -164,12 +165,20 @@ def _read_nodes(fields: Fields, faults: Faults) -> tuple[NodeReport, ...]:
             status=ReportedNode(status),
             label=label,
             type=kind or UNKNOWN_TYPE,
-            output=node.raw("output"),
+            output=_bounded(node.raw("output")),
             failure=_read_failure(node.raw("error")),
             duration_ms=_read_duration(node),
         )
         placed.append((node.integer("sequence", Range(0, 2**53), default=index), report))
     return tuple(report for _, report in sorted(placed, key=lambda place: place[0]))
+
+
+def _bounded(output: object) -> Any:
+    """Give an output that a journal takes; in place of a larger one, how large it was. A refusal would lose the end of a run."""
+    if output is None:
+        return None
+    size = len(msgspec.json.encode(output))
+    return output if size <= MAX_OUTPUT_BYTES else {"omitted_bytes": size}
 
 
 def _read_duration(node: Fields) -> int | None:

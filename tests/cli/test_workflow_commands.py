@@ -177,3 +177,11 @@ def test_what_failed_is_shown_and_run_again(serving: Shell) -> None:
     assert '{"go":"no","why":"because"}' in shown
     assert again.returncode == 1
     assert "= ask  kept from the execution before" in again.stderr.decode()
+
+
+def test_an_engine_elsewhere_needs_a_server(shell: Shell) -> None:
+    """Without one nobody could report, and the command would wait for a day."""
+    done = shell.call("run", shell.write("work.yaml", "kind: external\nname: work\n"))
+
+    assert done.returncode == 2
+    assert b"an engine elsewhere needs a server" in done.stderr

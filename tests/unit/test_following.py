@@ -512,6 +512,16 @@ def test_no_shape_of_error_is_refused(error: object) -> None:
     assert 0 < len(message.report.failure.message) <= 4096
 
 
+def test_an_output_too_large_for_a_journal_is_counted_and_said() -> None:
+    """The run ends all the same, and nobody takes the mark for the value."""
+    nodes = [{"node_id": "a", "node_type": "x", "status": "completed", "output": {"k": "x" * 1024 * 1024}}]
+
+    message = parse_callback({**KEYS, "execution_id": "e", "status": "completed", "nodes": nodes})
+
+    assert isinstance(message.report, EndReport)
+    assert message.report.nodes[0].output == {"omitted_bytes": 1024 * 1024 + 8}
+
+
 # --- requests
 
 

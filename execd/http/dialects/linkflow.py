@@ -18,11 +18,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from execd.core.codec import decode_event, encode_json, format_time
-from execd.core.event_types import TYPE_NAMES
+from execd.core.event_types import RESULT_STORED, TYPE_NAMES
 from execd.core.events import (
     Event,
     ExecutionId,
+    Failure,
     InputRequired,
     NodeCompleted,
     NodeFailed,
@@ -34,8 +37,8 @@ from execd.core.events import (
     OutputsReported,
     OutputTruncated,
     Progress,
-    ResultStored,
     Status,
+    Usage,
 )
 from execd.ports import StreamedEvent
 
@@ -93,6 +96,8 @@ _ENDINGS = {
 
 def project(streamed: StreamedEvent) -> bytes:
     """Give an event's block; `b""` for one that LinkFlow has no word for."""
+    if streamed.type == RESULT_STORED:
+        return _frame_end(streamed)
     if streamed.type not in _TOLD:
         return b""
     event = decode_event(streamed.body)
@@ -188,19 +193,40 @@ def _progress(event: Event, data: Progress) -> Payload:
     return "progress", {"progress": data.percent, "done": data.done, "total": data.total}
 
 
-def _over(event: Event, data: ResultStored) -> Payload:
-    found: dict[str, Any] = {
+class _End(msgspec.Struct):
+    """What of a stored result is told. The rest, which may be megabytes, is passed over unread."""
+
+    status: Status
+    usage: Usage
+    nodes: tuple[msgspec.Raw, ...]
+    error: Failure | None = None
+
+
+class _EndEvent(msgspec.Struct):
+    execution_id: str
+    at: datetime
+    data: _End
+
+
+_end_decoder = msgspec.json.Decoder(_EndEvent)
+
+
+def _frame_end(streamed: StreamedEvent) -> bytes:
+    event = _end_decoder.decode(streamed.body)
+    end, at = event.data, format_time(event.at)
+    data: dict[str, Any] = {
         "execution_id": event.execution_id,
-        "total_duration_ms": data.usage.wall_ms or 0,
-        "node_count": len(data.nodes),
-        "status": data.status,
+        "total_duration_ms": end.usage.wall_ms or 0,
+        "node_count": len(end.nodes),
+        "status": end.status,
+        "seq": streamed.seq,
     }
-    if data.status is Status.COMPLETED:
-        return "execution.completed", found | {"completed_at": format_time(event.at)}
-    message = f"It ended {data.status}." if data.error is None else data.error.message
-    code = None if data.error is None else data.error.code
-    failed = {"error": _cut(message), "error_code": code, "failed_at": format_time(event.at)}
-    return "execution.failed", found | failed
+    if end.status is Status.COMPLETED:
+        return frame_block("execution.completed", data | {"completed_at": at}, seq=streamed.seq)
+    message = f"It ended {end.status}." if end.error is None else end.error.message
+    code = None if end.error is None else end.error.code
+    failed = {"error": _cut(message), "error_code": code, "failed_at": at}
+    return frame_block("execution.failed", data | failed, seq=streamed.seq)
 
 
 def summarise(output: Any) -> dict[str, Any]:
@@ -228,6 +254,5 @@ _PAYLOADS: dict[type, Callable[[Event, Any], Payload]] = {
     Output: _log,
     OutputTruncated: _log_cut,
     Progress: _progress,
-    ResultStored: _over,
 }
 _TOLD = frozenset(TYPE_NAMES[record] for record in _PAYLOADS)
