@@ -21,12 +21,9 @@ A dialect whose blocks depend on more than one event (a recapitulation before th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from execd.ports import StreamedEvent
-
-_CHUNK = "%s/chunk"
-"""The key of a block as an HTTP/1.1 chunk."""
 
 
 def no_opening() -> bytes:
@@ -47,6 +44,11 @@ class Dialect:
     """Gives the block that ends a stream early, from the reason (`lifetime`, `slow`, `draining` …) and the last seq."""
     make_opening: Callable[[], bytes] = no_opening
     """Gives what is sent at once, before any event; one without an `id:` leaves every client's cursor where it was."""
+    _chunk_name: str = field(init=False)
+    """The key of its blocks as chunks; made once, because it is looked up for every viewer and event."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_chunk_name", f"{self.name}/chunk")
 
     def frame(self, event: StreamedEvent) -> bytes:
         """Give an event's block; made once for all viewers."""
@@ -57,9 +59,8 @@ class Dialect:
 
     def chunk(self, event: StreamedEvent) -> bytes:
         """Give an event's block as one chunk (RFC 9112, section 7.1); an empty one would end the response."""
-        key = _CHUNK % self.name
-        chunk = event.frames.get(key)
+        chunk = event.frames.get(self._chunk_name)
         if chunk is None:
             block = self.frame(event)
-            chunk = event.frames[key] = b"%x\r\n%b\r\n" % (len(block), block) if block else b""
+            chunk = event.frames[self._chunk_name] = b"%x\r\n%b\r\n" % (len(block), block) if block else b""
         return chunk
