@@ -32,6 +32,7 @@ MAX_SESSIONS = 1000
 SESSION_PREFIX = "session-"
 OWNER_PREFIX = "owner-"
 """Of the token that a server makes for whoever started it; nobody else can make one with such an id."""
+REVOKED = "the credential was revoked or has expired: sign in again"
 MAX_CREDENTIAL_CHARS = 512
 """Longer ones are none of ours and are not worth hashing."""
 
@@ -137,11 +138,20 @@ class Access:
         session = await self._find_live(secret)
         if session is None or not session.id.startswith(SESSION_PREFIX):
             raise UnauthenticatedError("the session has ended: sign in again")
-        parent_sha256 = session.id.removeprefix(SESSION_PREFIX).partition("-")[0]
-        parent = await self._tokens.find_token(parent_sha256)
-        if parent is None or self._has_expired(parent):
-            raise UnauthenticatedError("the session's token was revoked: sign in again")
+        await self._find_parent(session)
         return _identity_of(session, is_ambient=True)
+
+    async def check(self, identity: Identity) -> None:
+        """Look again whether what an identity rests on is still good: for connections that stay open.
+
+        Raises:
+            UnauthenticatedError: it was revoked, its session was ended, or it has expired.
+        """
+        token = await self._tokens.find_token(identity.token_sha256)
+        if token is None or self._has_expired(token):
+            raise UnauthenticatedError(REVOKED)
+        if token.id.startswith(SESSION_PREFIX):
+            await self._find_parent(token)
 
     async def open_session(self, identity: Identity) -> IssuedToken:
         """Trade an identity for a cookie that lives no longer than the token."""
@@ -187,6 +197,14 @@ class Access:
         if ticket is None or ticket.expires_at <= self._now():
             raise UnauthenticatedError("the ticket is not known, was used or is older than 30 s")
         return ticket.identity
+
+    async def _find_parent(self, session: Token) -> Token:
+        """Look up the token a cookie was traded for. Raises UnauthenticatedError."""
+        parent_sha256 = session.id.removeprefix(SESSION_PREFIX).partition("-")[0]
+        parent = await self._tokens.find_token(parent_sha256)
+        if parent is None or self._has_expired(parent):
+            raise UnauthenticatedError("the session's token was revoked: sign in again")
+        return parent
 
     async def _find_live(self, secret: str) -> Token | None:
         if not 0 < len(secret) <= MAX_CREDENTIAL_CHARS:

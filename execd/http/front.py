@@ -9,9 +9,10 @@ from datetime import datetime
 
 import trio
 
+from execd.core.errors import StoreUnavailableError, UnauthenticatedError
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
-from execd.http.access import Access
+from execd.http.access import Access, Identity
 from execd.http.config import HttpConfig
 from execd.ports import Engine
 from execd.telemetry import Counters
@@ -72,3 +73,13 @@ class Front:
     def script_tools(self) -> ScriptTools:
         """What requests are read against."""
         return ScriptTools(runtimes=self.runtimes, defaults=self.config.defaults, caps=self.config.caps)
+
+    async def may_stay(self, identity: Identity) -> bool:
+        """Whether a stream of theirs may go on. A store that is away takes nobody's access; the next look asks again."""
+        try:
+            await self.access.check(identity)
+        except UnauthenticatedError:
+            return False
+        except StoreUnavailableError:
+            return True
+        return True

@@ -144,7 +144,7 @@ class Evicted(msgspec.Struct):
     """A stream ended early; nothing is lost, resume from the block's id."""
 
     type: Literal["evicted"]
-    reason: Literal["slow", "draining", "restarted", "lifetime", "credential_expired"]
+    reason: Literal["slow", "draining", "restarted", "lifetime", "credential_expired", "credential_revoked"]
     last_seq: int | list[int]
 
 

@@ -22,7 +22,7 @@ from execd.http.executions import COMMANDS, find_visible
 from execd.http.front import Front
 from execd.http.problems import problem_of
 from execd.http.schemas import decode_json, parse_input, parse_stdin
-from execd.http.sse import Pace
+from execd.http.sse import REVOKED, Pace
 from execd.ports import Command, EvictedError, ExecutionRecord, Subscription
 
 CLOSE_CODES: Mapping[str, int] = {
@@ -34,6 +34,7 @@ CLOSE_CODES: Mapping[str, int] = {
     "invalid_request": 4400,
     "unauthenticated": 4401,
     "credential_expired": 4401,
+    REVOKED: 4401,
     "forbidden": 4403,
     "host_not_allowed": 4403,
     "origin_not_allowed": 4403,
@@ -102,6 +103,7 @@ class SocketSession:
                 nursery.start_soon(self._keep_alive)
                 nursery.start_soon(self._end_when_draining)
                 nursery.start_soon(self._end_in_time)
+                nursery.start_soon(self._end_when_revoked)
                 if self._only is not None:
                     await self._follow_only(nursery, self._only, after_seq)
                 nursery.start_soon(self._read, nursery, receive)
@@ -133,6 +135,11 @@ class SocketSession:
     async def _end_in_time(self) -> None:
         await trio.sleep(self._pace.lifetime_s)
         self._end(self._pace.lifetime_reason)
+
+    async def _end_when_revoked(self) -> None:
+        while await self._pace.may_stay():  # noqa: ASYNC110 - another process may revoke it, so there is nothing to wait for
+            await trio.sleep(self._pace.heartbeat_s)
+        self._end(REVOKED)
 
     # --- following
 
@@ -205,6 +212,8 @@ class SocketSession:
                 return None
             case "ping":
                 return {"type": "pong"}
+        await self._front.access.check(self._identity)
+        match message.type:
             case "subscribe":
                 return await self._subscribe(message, nursery)
             case "unsubscribe":

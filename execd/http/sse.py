@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -24,6 +24,8 @@ from execd.http.framing import Dialect
 from execd.ports import EvictedError, StreamedEvent, Subscription, Take
 
 HEARTBEAT = b":\n"
+REVOKED = "credential_revoked"
+"""Why a stream ends whose credential was revoked."""
 TAIL_FRAMING = "sse-tail"
 """The same without the id line, for streams whose ids are their own."""
 
@@ -173,6 +175,8 @@ class Pace:
     """`lifetime`, or `credential_expired` where that comes first."""
     retry_ms: int | None
     """When to come back; None says nothing of it. Random, so that a restart does not bring every viewer back at one instant."""
+    may_stay: Callable[[], Awaitable[bool]]
+    """Whether the credential is still good; asked once in every `heartbeat_s`."""
 
 
 class EventStreamBody(ResponseBody):
@@ -189,9 +193,11 @@ class EventStreamBody(ResponseBody):
         self._has_opened = False
         self._is_over = False
         self._deadline = math.inf
+        self._look_at = math.inf
 
     async def __aenter__(self) -> EventStreamBody:
         self._deadline = trio.current_time() + self._pace.lifetime_s
+        self._look_at = trio.current_time() + self._pace.heartbeat_s
         await self._feed.open()
         return self
 
@@ -217,24 +223,36 @@ class EventStreamBody(ResponseBody):
                 await self._shortcut.flush()  # noqa: ASYNC102 - a cancelled stream is cut anyway, and its rest with it
 
     async def _next_blocks(self) -> bytes:
-        """Four cases: the dialect has something to say first; blocks come; the silence lasts, so a heartbeat; the
-        connection's time is up."""
+        """Five cases: the dialect has something to say first; blocks come; the silence lasts, so a heartbeat; the
+        connection's time is up; its credential is gone."""
         if not self._has_opened:
             self._has_opened = True
             if opening := self._feed.opening():
                 return self._first(opening)
-        if trio.current_time() >= self._deadline:
-            return self._end(self._pace.lifetime_reason)
-        with trio.move_on_at(min(trio.current_time() + self._pace.heartbeat_s, self._deadline)):
-            if self._shortcut is not None and not self._prefix:
-                await self._feed.relay(self._shortcut.take)
-                await self._shortcut.flush()
-            blocks = await self._feed.next_blocks()
-            self._is_over = self._feed.is_complete
-            return self._first(blocks)
-        if trio.current_time() >= self._deadline:
-            return self._end(self._pace.lifetime_reason)
-        return self._feed.heartbeat()
+        heartbeat_at = trio.current_time() + self._pace.heartbeat_s
+        while True:
+            if trio.current_time() >= self._deadline:
+                return self._end(self._pace.lifetime_reason)
+            if not await self._may_stay():
+                return self._end(REVOKED)
+            if trio.current_time() >= heartbeat_at:
+                return self._feed.heartbeat()
+            with trio.move_on_at(min(heartbeat_at, self._deadline, self._look_at)):
+                return await self._receive()
+
+    async def _may_stay(self) -> bool:
+        if trio.current_time() < self._look_at:
+            return True
+        self._look_at = trio.current_time() + self._pace.heartbeat_s
+        return await self._pace.may_stay()
+
+    async def _receive(self) -> bytes:
+        if self._shortcut is not None and not self._prefix:
+            await self._feed.relay(self._shortcut.take)
+            await self._shortcut.flush()
+        blocks = await self._feed.next_blocks()
+        self._is_over = self._feed.is_complete
+        return self._first(blocks)
 
     def _end(self, reason: str) -> bytes:
         self._is_over = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from quart import Quart, Response, request
 
@@ -43,6 +44,7 @@ def pace_of(front: Front, identity: Identity) -> Pace:
         lifetime_s=min(lifetime_s, credential_s),
         lifetime_reason="lifetime" if lifetime_s <= credential_s else "credential_expired",
         retry_ms=round(front.uniform(*RETRY_MS)),
+        may_stay=partial(front.may_stay, identity),
     )
 
 
