@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run serve test check format bench stalled simulate chaos planted-bugs lock clean diagram
+.PHONY: run serve test check format bench stalled simulate chaos planted-bugs lock clean diagram behaviours
 
 run: $(READY) ## Start execd on its embedded default, run the main job, keep serving.
 	$(BIN)/execd serve --run examples/hello.py
@@ -50,6 +50,9 @@ planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch e
 
 diagram: $(READY) ## Redraw the state diagram of docs/architecture.md from the transition table.
 	$(BIN)/python scripts/draw_states.py
+
+behaviours: $(READY) ## Write the tests of each behaviour into docs/behaviours.md.
+	$(BIN)/python -m tests.behaviours
 
 lock: $(READY) ## Renew the locked dependencies.
 	$(BIN)/python -m pip install --quiet uv

@@ -114,6 +114,7 @@ async def test_calls_of_one_graph_are_made_side_by_side(autojump_clock: trio.tes
     assert end.status is Status.COMPLETED
 
 
+@pytest.mark.behaviour(30)
 async def test_a_cancel_breaks_off_a_call_within_a_second(autojump_clock: trio.testing.MockClock) -> None:
     """A request that hangs must not keep a person waiting, and nothing of it is left."""
     outside = ScriptedCallers(serve=never)
@@ -145,6 +146,7 @@ async def test_an_interrupt_lets_a_call_finish(autojump_clock: trio.testing.Mock
     assert len(outside.made) == 1
 
 
+@pytest.mark.behaviour(34)
 async def test_a_pause_lets_a_call_finish_and_holds_the_next(autojump_clock: trio.testing.MockClock) -> None:
     """Paused means that nothing starts."""
     outside = ScriptedCallers(serve=a_second)
@@ -184,6 +186,7 @@ async def test_a_call_in_flight_when_execd_dies(on_lost: bool, autojump_clock: t
         assert end.error.code == "worker_lost"
 
 
+@pytest.mark.behaviour(39)
 async def test_a_retry_comes_when_the_server_asked_for_it(autojump_clock: trio.testing.MockClock) -> None:
     """429 with `Retry-After: 120` is asked again after two minutes, to the second."""
 
@@ -273,6 +276,7 @@ async def test_a_fast_model_makes_few_events_of_many_words(autojump_clock: trio.
     assert KEY not in b"".join(event.body for event in world.store.journals[events[0].execution_id]).decode()
 
 
+@pytest.mark.behaviour(25)
 async def test_a_slow_model_is_heard_word_by_word(autojump_clock: trio.testing.MockClock) -> None:
     """Nothing waits for more to come."""
 

@@ -48,6 +48,7 @@ def types(events: list[Event]) -> list[str]:
 
 
 @CAPACITIES
+@pytest.mark.behaviour(3, 7, 11)
 async def test_every_viewer_sees_the_same_events_with_the_same_seq(
     capacity: int | None, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -71,6 +72,7 @@ async def test_every_viewer_sees_the_same_events_with_the_same_seq(
 
 
 @CAPACITIES
+@pytest.mark.behaviour(8)
 async def test_a_viewer_that_resumes_sees_the_rest_once(
     capacity: int | None, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -84,6 +86,7 @@ async def test_a_viewer_that_resumes_sees_the_rest_once(
             assert rest == whole[after_seq:]
 
 
+@pytest.mark.behaviour(29)
 async def test_nothing_is_published_before_it_is_stored(autojump_clock: trio.testing.MockClock) -> None:
     """Invariant 2, for viewers: at the moment a viewer has an event, the store has it too."""
     store = TroubledStore()
@@ -100,6 +103,7 @@ async def test_nothing_is_published_before_it_is_stored(autojump_clock: trio.tes
             await look_at_each()
 
 
+@pytest.mark.behaviour(23)
 async def test_no_program_starts_before_its_announcement_is_stored(autojump_clock: trio.testing.MockClock) -> None:
     """Invariant 2, for side effects: while the store hangs, nothing begins; when it is back, all goes on."""
     store = TroubledStore()
@@ -170,6 +174,7 @@ async def test_a_writer_that_cannot_write_makes_execd_unready(autojump_clock: tr
 
 
 @CAPACITIES
+@pytest.mark.behaviour(1, 41)
 async def test_killed_at_any_write_every_accepted_execution_ends_once(
     capacity: int | None, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -284,6 +289,7 @@ async def test_a_stale_owner_is_stopped_by_the_store(autojump_clock: trio.testin
         assert world.engine.statistics()["execd_executions_running"] == 0
 
 
+@pytest.mark.behaviour(17)
 async def test_a_slow_viewer_slows_nobody_and_is_evicted_with_its_last_seq(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -449,6 +455,7 @@ async def test_hot_history_is_forgotten_after_its_time(autojump_clock: trio.test
         assert types(await world.watch(execution_id))[-1] == "result_stored"
 
 
+@pytest.mark.behaviour(25)
 async def test_bytes_that_a_limit_drops_are_counted_and_said(autojump_clock: trio.testing.MockClock) -> None:
     """Invariant 8: the event and the result both name how much is missing."""
 

@@ -74,6 +74,7 @@ def thaw(store: TroubledStore) -> None:
 
 
 @CAPACITIES
+@pytest.mark.behaviour(41)
 async def test_what_a_dead_instance_had_is_taken_over_when_its_lease_lapses(
     capacity: int | None, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -142,6 +143,7 @@ async def test_nobody_noticed_so_it_goes_on(autojump_clock: trio.testing.MockClo
 
 
 @CAPACITIES
+@pytest.mark.behaviour(42)
 async def test_thawed_while_another_runs_it_the_stale_owner_writes_nothing(
     capacity: int | None, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -131,6 +131,7 @@ async def test_a_node_without_its_authors_word_fails_with_its_worker(autojump_cl
 
 
 @pytest.mark.parametrize("down_s", [10.0, 5000.0])
+@pytest.mark.behaviour(38)
 async def test_a_wait_ends_when_it_would_have_without_the_crash(
     down_s: float, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -159,6 +160,7 @@ async def test_a_wait_until_a_moment_follows_the_clock(autojump_clock: trio.test
         assert 89 < trio.current_time() - began < 91
 
 
+@pytest.mark.behaviour(38)
 async def test_a_question_outlives_a_crash_and_takes_one_answer(autojump_clock: trio.testing.MockClock) -> None:
     """Somebody may answer after a long lunch, through another life of execd, once."""
     contents = MemoryStore()
@@ -193,6 +195,7 @@ async def test_an_expiry_outlives_a_crash(autojump_clock: trio.testing.MockClock
     assert end.error.code == "input_expired"
 
 
+@pytest.mark.behaviour(34)
 async def test_a_pause_outlives_crashes(autojump_clock: trio.testing.MockClock) -> None:
     """Paused means paused, through any number of restarts, until somebody resumes."""
     contents = MemoryStore()

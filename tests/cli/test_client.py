@@ -130,6 +130,7 @@ async def test_retry_field_is_obeyed(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.behaviour(10)
 async def test_refusal_ends_the_stream(status: int) -> None:
     """What will not change by waiting is told at once."""
     async with open_scripted(ScriptedServer(JOURNAL, [Connection(status=status)])) as client:
@@ -182,6 +183,7 @@ async def test_stopping_early_closes_the_connection() -> None:
     assert server.resumed_after == [0]
 
 
+@pytest.mark.behaviour(40)
 async def test_submit_is_repeated_with_the_same_key(autojump_clock: MockClock) -> None:
     """A submission whose answer was lost is sent again and cannot run twice."""
     server = ScriptedServer([])

@@ -92,6 +92,7 @@ def test_cancel_reaches_a_running_script(server: ServerProcess) -> None:
     assert last["data"]["status"] == "cancelled"
 
 
+@pytest.mark.behaviour(12)
 def test_watch_survives_a_crash_of_the_server(tmp_path: Path) -> None:
     """The server dies under a viewer and comes back: the viewer reconnects, misses nothing and gets the verdict."""
     first = ServerProcess(tmp_path / "data")

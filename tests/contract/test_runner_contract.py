@@ -125,6 +125,7 @@ async def test_receive_can_be_cancelled_without_loss(runner: LocalRunner) -> Non
     assert seen.stdout == b"".join(b"%d\n" % i for i in range(300))
 
 
+@pytest.mark.behaviour(25)
 async def test_output_beyond_the_limit_is_dropped_counted_and_said(runner: LocalRunner) -> None:
     """The program goes on, its first bytes are kept, and nobody believes that this was all."""
     source = "import os; os.write(1, b'a' * 700); os.write(2, b'b' * 700); os.write(1, b'c' * 1000); print('end')"
@@ -260,6 +261,7 @@ async def test_a_command_that_is_not_there_is_a_fault_of_the_configuration(runne
     assert seen.exited.record.exec_error == "ENOENT"
 
 
+@pytest.mark.behaviour(30)
 async def test_daemonised_children_are_gone(runner: LocalRunner) -> None:
     """A run that ended must not go on computing, nor hold the output open."""
     source = """
@@ -439,6 +441,7 @@ time.sleep(60)
     assert seen.reason == "cancelled"
 
 
+@pytest.mark.behaviour(30)
 async def test_cancel_ends_a_program_that_ignores_it(runner: LocalRunner) -> None:
     """Cancelling is a promise with a time: the grace and a second."""
     source = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('go')\ntime.sleep(60)"

@@ -89,6 +89,7 @@ async def test_what_was_written_is_read_back_equal(store: AnyStore) -> None:
     assert list(await store.read_events(E1, after_seq=0, limit_bytes=10**6)) == list(written.events)
 
 
+@pytest.mark.behaviour(1)
 async def test_the_final_status_and_the_last_events_are_one_write(store: AnyStore) -> None:
     """Invariant 3: the status never says `failed` while the journal has no result, nor the other way round."""
     await store.write([create()])
@@ -102,6 +103,7 @@ async def test_the_final_status_and_the_last_events_are_one_write(store: AnyStor
     assert await journal(store) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.behaviour(7)
 async def test_a_journal_has_no_gap_and_no_second_head(store: AnyStore) -> None:
     """Invariant 1: a write that does not follow the head is refused and leaves nothing behind."""
     await store.write([create()])
@@ -112,6 +114,7 @@ async def test_a_journal_has_no_gap_and_no_second_head(store: AnyStore) -> None:
     assert await journal(store) == [1, 2, 3]
 
 
+@pytest.mark.behaviour(2)
 async def test_terminal_is_absorbing(store: AnyStore) -> None:
     """Invariant 3: after the end nothing is written, by whomever."""
     await store.write([create(), append(3, 4, status=Status.COMPLETED)])
@@ -124,6 +127,7 @@ async def test_terminal_is_absorbing(store: AnyStore) -> None:
     assert record.status is Status.COMPLETED
 
 
+@pytest.mark.behaviour(42)
 async def test_a_stale_owner_is_refused(store: AnyStore) -> None:
     """Invariant 6: fencing is the store's, not good luck."""
     await store.write([create()])
@@ -215,6 +219,7 @@ async def test_naming_the_one_takes_from_oneself_and_from_nobody_who_lives(store
     assert [(record.owner, record.epoch) for record in await store.adopt("two", only=E1)] == [("two", 3)]
 
 
+@pytest.mark.behaviour(42)
 async def test_a_former_owner_that_comes_back_is_fenced(store: AnyStore) -> None:
     """Invariant 6: it was frozen past its lease; renewing that does not give back what was taken."""
     await store.write([create()])
@@ -237,6 +242,7 @@ async def test_writing_again_what_is_there_is_stored(store: AnyStore) -> None:
     assert await journal(store) == [1, 2, 3, 4]
 
 
+@pytest.mark.behaviour(40)
 async def test_a_key_names_one_execution_per_workspace(store: AnyStore) -> None:
     """Idempotency: the same key in the same workspace finds the first; in another it is a stranger."""
     first = create(E1, idempotency_key="k", request_sha256="same")

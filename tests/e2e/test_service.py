@@ -57,6 +57,7 @@ def check_whole(events: list[Event]) -> ResultStored:
     return events[-1].data
 
 
+@pytest.mark.behaviour(25)
 async def test_output_arrives_while_the_script_still_runs(server: ServerProcess) -> None:
     """The script ends only after its output was seen: what is called live is live."""
     async with open_client(server.url, server.token) as client:
@@ -110,6 +111,7 @@ async def test_fifty_at_once_all_finish(server: ServerProcess) -> None:
     assert {number: result.stdout for number, result in results.items()} == {n: f"{n}\n" for n in range(50)}
 
 
+@pytest.mark.behaviour(3, 12, 41)
 async def test_killed_and_started_again_every_accepted_run_ends_once(server: ServerProcess) -> None:
     """`kill -9` under load: viewers reconnect by themselves, each sees one whole journal, lost scripts say so, scripts
     that may run again do, and what waited runs."""

@@ -74,6 +74,7 @@ def watch_among_the_stalled(server: ServerProcess) -> tuple[list[Watcher], list[
     return watchers, stalled
 
 
+@pytest.mark.behaviour(17)
 def test_a_hundred_stalled_viewers_harm_nobody(server: ServerProcess) -> None:
     """Invariant 7: the others see every event; what the stalled cost is bounded; and going down does not wait for them."""
     before = server.peak_memory_bytes()

@@ -33,6 +33,7 @@ async def sign_in(door: Door, role: str = "runner") -> str:
 @pytest.mark.parametrize(
     "authorization", [None, "Bearer ", "Bearer nope", "Basic abc", "Bearer " + "x" * 5000, "Bearer ÿ", "bearer"]
 )
+@pytest.mark.behaviour(21)
 async def test_without_a_valid_credential_nothing_is_told(authorization: str | None) -> None:
     """A 401 names the scheme, and unknown ids look like known ones."""
     door = await make_door()
@@ -50,6 +51,7 @@ PATHS = ["", "/result", "/events", "/output", "/stream"]
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.behaviour(21)
 async def test_a_foreign_execution_is_as_unknown_as_none(path: str) -> None:
     """Byte for byte but for the id, so that nobody can probe for what others run."""
     door = await make_door()

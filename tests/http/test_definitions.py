@@ -440,6 +440,7 @@ async def ended(door: Door, body: dict[str, Any]) -> str:
     return str(run)
 
 
+@pytest.mark.behaviour(35)
 async def test_a_retry_is_of_the_same_version_or_the_latest() -> None:
     """As asked; the new execution says which it is, and repeats the input that was given."""
     door = await make_door()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,12 @@ import trio.testing
 
 from execd.adapters.memory_store import MemoryStore
 from execd.adapters.sqlite_store import open_sqlite_store
-from execd.core.events import Event, ExecutionId, ExecutionRequested, NodeCompleted, ResultStored, Status
-from execd.http.access import Role, issue_token
-from execd.http.app import ExecdApp, make_app
+from execd.core.events import Event, ExecutionRequested, NodeCompleted, Status
 from execd.ports import Store
-from tests.http.asgi import Answer, call
-from tests.http.doors import CONFIG, RUNTIMES
-from tests.support.engines import W, World, open_world, virtual_now
+from tests.http.real_doors import RUNS, URL, open_doors
+from tests.support.engines import open_world
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
-
-URL = "/api/v1/definitions"
-RUNS = "/api/v1/executions"
 
 
 async def program(pod: ScriptedPod) -> None:
@@ -48,41 +40,6 @@ def flow(second: str, *, first: str = "good") -> dict[str, Any]:
     }
 
 
-@dataclass
-class Doors:
-    """The application of one life of execd, and somebody who may run."""
-
-    app: ExecdApp
-    world: World
-    headers: dict[str, str]
-
-    async def ask(self, method: str, target: str, body: object = None, **headers: str) -> Answer:
-        sent = b"" if body is None else json.dumps(body).encode()
-        answer = await call(self.app, method, target, headers=self.headers | headers, body=sent)
-        assert answer.status < 300, answer.body
-        return answer
-
-    async def save(self, body: dict[str, Any]) -> str:
-        return str((await self.ask("POST", URL, body)).json()["id"])
-
-    async def change(self, definition: str, version: int, body: dict[str, Any]) -> None:
-        await self.ask("PUT", f"{URL}/{definition}", body, **{"if-match": str(version)})
-
-    async def run(self, **body: Any) -> ExecutionId:
-        return ExecutionId((await self.ask("POST", RUNS, body)).json()["id"])
-
-    async def finish(self, execution_id: ExecutionId) -> tuple[list[Event], ResultStored]:
-        events = await self.world.watch(execution_id)
-        assert isinstance(events[-1].data, ResultStored)
-        return events, events[-1].data
-
-
-async def open_doors(world: World) -> Doors:
-    issued = await issue_token(world.engine.tokens, workspace=W, user="u", role=Role.RUNNER, now=virtual_now())
-    app = make_app(world.engine, RUNTIMES, CONFIG, now=virtual_now)
-    return Doors(app, world, {"authorization": f"Bearer {issued.secret}"})
-
-
 def pinned(events: list[Event]) -> list[str | None]:
     return [event.node for event in events if isinstance(event.data, NodeCompleted) and event.data.pinned]
 
@@ -102,6 +59,7 @@ async def test_a_run_says_what_it_is_made_of(autojump_clock: trio.testing.MockCl
     assert [(item["id"], item["definition_version"]) for item in listed] == [(execution_id, 1)]
 
 
+@pytest.mark.behaviour(36)
 async def test_a_failed_run_goes_on_with_the_mended_definition(autojump_clock: trio.testing.MockClock) -> None:
     """What had completed is not done again, the mended node is, and the input is the one that was given."""
     async with open_world(program) as world:
@@ -121,6 +79,7 @@ async def test_a_failed_run_goes_on_with_the_mended_definition(autojump_clock: t
     assert [request.node for request in world.runner.started] == ["one", "two", "two"]
 
 
+@pytest.mark.behaviour(36)
 async def test_a_retry_runs_a_changed_node_again(autojump_clock: trio.testing.MockClock) -> None:
     """What it gave before is not what it would give now, so what comes after it cannot rest on that."""
     async with open_world(program) as world:

@@ -173,6 +173,7 @@ async def test_a_slow_but_steady_viewer_is_served() -> None:
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset", "pipelined"])
+@pytest.mark.behaviour(18)
 async def test_every_way_to_leave_gives_the_place_back(leave: str) -> None:
     """A closed, half-closed or reset connection releases the subscription; a pipelined request hides it no longer
     than a heartbeat."""

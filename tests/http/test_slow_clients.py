@@ -122,6 +122,7 @@ async def test_clients_that_do_not_read_hardly_delay_the_end(send_deadline_s: fl
         assert trio.current_time() - began_at < 4
 
 
+@pytest.mark.behaviour(17)
 async def test_a_viewer_that_lags_is_told_the_last_event_it_was_given() -> None:
     """A page is sent in parts; a stream that ends between two of them must be resumed after the part that was sent."""
     async with open_server(lifetime_s=0.5) as served:

@@ -58,6 +58,7 @@ async def test_a_stream_has_every_event_and_ends() -> None:
     assert not door.engine.open_cursors
 
 
+@pytest.mark.behaviour(9)
 async def test_the_first_block_carries_retry_id_and_data() -> None:
     """A block without data would be an empty message to fetch-event-source, and one without an id no place to resume."""
     door = await make_door()
@@ -83,6 +84,7 @@ async def test_the_first_block_carries_retry_id_and_data() -> None:
         ("?after=9", "2"),
     ],
 )
+@pytest.mark.behaviour(8)
 async def test_every_form_of_cursor_resumes_and_the_header_wins(query: str, header: str) -> None:
     """A browser repeats the URL of its first connection; only the header moves on."""
     door = await make_door()
@@ -94,6 +96,7 @@ async def test_every_form_of_cursor_resumes_and_the_header_wins(query: str, head
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "5", "1.5", "99999999999999999999", "1-2", "%00", "%F0%9F%8E%89", "٣"])
+@pytest.mark.behaviour(10)
 async def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
     """Garbage, negative and beyond the end: each says what would be accepted, and nothing is started."""
     door = await make_door()
@@ -106,6 +109,7 @@ async def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
     assert door.engine.subscribe_count == 0
 
 
+@pytest.mark.behaviour(10)
 async def test_a_cursor_beyond_the_end_is_told_the_end() -> None:
     """A client that mixed two executions up learns it at once."""
     door = await make_door()
@@ -116,6 +120,7 @@ async def test_a_cursor_beyond_the_end_is_told_the_end() -> None:
     assert answer.json()["errors"][0]["accepted"] == "at most 4, the last event there is"
 
 
+@pytest.mark.behaviour(9)
 async def test_a_reconnect_that_has_everything_is_told_to_stop() -> None:
     """204 is the one status after which EventSource does not come back."""
     door = await make_door()
@@ -147,6 +152,7 @@ async def test_speed_is_refused_by_name() -> None:
     assert (answer.status, answer.json()["errors"][0]["path"]) == (400, "speed")
 
 
+@pytest.mark.behaviour(19)
 async def test_too_many_streams_are_refused_before_the_headers() -> None:
     """A status can only be given before the first byte; Retry-After says when to come back."""
     door = await make_door()
@@ -158,6 +164,7 @@ async def test_too_many_streams_are_refused_before_the_headers() -> None:
     assert (answer.status, answer.json()["code"], answer.headers["retry-after"]) == (429, "too_many_streams", "5")
 
 
+@pytest.mark.behaviour(14)
 async def test_silence_is_broken_by_two_bytes_on_time(autojump_clock: MockClock) -> None:
     """`:` and a newline every 15 s and nothing else: a blank line would make an empty message."""
     door = await make_door()
@@ -190,6 +197,7 @@ async def test_a_stream_outlives_the_frameworks_timeout(autojump_clock: MockCloc
     assert sum(chunk == b":\n" for _, chunk in answer.chunks) == 239
 
 
+@pytest.mark.behaviour(19)
 async def test_a_connection_has_a_lifetime(autojump_clock: MockClock) -> None:
     """It ends with a reason and the id to resume from, so that load spreads and credentials are checked again."""
     door = await make_door(lifetime_s=100.0)
@@ -214,6 +222,7 @@ async def test_a_stream_ends_no_later_than_its_credential(autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("reason", ["slow", "draining", "restarted"])
+@pytest.mark.behaviour(17)
 async def test_an_evicted_viewer_is_told_where_to_resume(reason: str) -> None:
     """The block's id repeats the cursor, so that every client comes back to where it was."""
     door = await make_door()
@@ -240,6 +249,7 @@ async def test_a_draining_server_answers_200_and_ends() -> None:
     assert answer.body.startswith(b'retry: 3000\nid: 1\nevent: evicted\ndata: {"type":"evicted","reason":"draining"')
 
 
+@pytest.mark.behaviour(18)
 async def test_a_viewer_that_leaves_gives_its_place_back() -> None:
     """Both while it waits and while the server is in the middle of sending to it."""
     door = await make_door()
@@ -275,6 +285,7 @@ async def test_a_viewer_cancelled_before_its_headers_gives_its_place_back() -> N
     assert door.app.front.streams.open_count == 0
 
 
+@pytest.mark.behaviour(15)
 async def test_frames_are_made_once_for_all_viewers() -> None:
     """Two viewers of one event are sent the same bytes object."""
     door = await make_door()

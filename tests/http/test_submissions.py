@@ -151,6 +151,7 @@ async def test_another_content_type_is_refused() -> None:
     assert door.engine.submissions == []
 
 
+@pytest.mark.behaviour(40)
 async def test_an_idempotency_key_makes_a_request_safe_to_repeat() -> None:
     """The same key gives the same execution, however the JSON is spaced; another request with it is a conflict."""
     door = await make_door()
@@ -238,6 +239,7 @@ async def test_bad_stdin_is_refused(body: bytes) -> None:
     assert door.engine.commands == []
 
 
+@pytest.mark.behaviour(32)
 async def test_a_command_to_what_has_ended_is_a_conflict() -> None:
     """Terminal is absorbing, and the caller learns the state."""
     door = await make_door()
@@ -262,6 +264,7 @@ async def test_an_answer_is_handed_to_the_execution() -> None:
     assert door.engine.commands[-1] == (execution_id, ProvideInput(by="u", prompt_id="ask.1", values={"a": "1"}))
 
 
+@pytest.mark.behaviour(35)
 async def test_a_retry_is_a_new_execution_of_the_same_spec() -> None:
     """It names the one it retries and takes its source, limits and secrets along."""
     door = await make_door()

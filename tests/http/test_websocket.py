@@ -72,6 +72,7 @@ async def test_a_socket_has_every_event_and_closes_after_the_last() -> None:
         assert [event["seq"] for event in heard] == [2, 3]
 
 
+@pytest.mark.behaviour(8, 9)
 async def test_a_socket_resumes_after_a_seq() -> None:
     """And one that has everything is told that it is over."""
     async with open_server() as served:
@@ -178,6 +179,7 @@ async def test_one_socket_follows_many() -> None:
             assert (await say(socket, type="subscribe", execution_id="exec-none"))["code"] == "not_found"
 
 
+@pytest.mark.behaviour(17)
 async def test_eviction_is_told_and_closes_a_socket_of_one() -> None:
     """4408: come back after the last seq, and read faster."""
     async with open_server() as served:
@@ -217,6 +219,7 @@ async def test_going_down_closes_with_1012(target: str) -> None:
         (None, "/api/v1/ws", "https://evil.example", 4403),
     ],
 )
+@pytest.mark.behaviour(10, 21)
 async def test_a_refusal_is_a_close_code(role: str | None, target: str, origin: str | None, code: int) -> None:
     """A browser is not told the status of a refused upgrade, so it is accepted and closed with the reason."""
     async with open_server() as served:
@@ -270,6 +273,7 @@ async def test_an_oversized_message_is_1009() -> None:
         assert (await hear_close(socket))[0] == 1009
 
 
+@pytest.mark.behaviour(19)
 async def test_a_lifetime_ends_with_come_back() -> None:
     """4200: at once, after the last seq."""
     async with open_server(lifetime_s=0.1) as served, connect(served, "/api/v1/ws") as socket:

@@ -95,6 +95,7 @@ EVERY_WORLD_NEEDS = (
 
 
 @pytest.mark.slow
+@pytest.mark.behaviour(1, 2, 4, 7, 8, 29, 41)
 def test_three_hundred_worlds_keep_every_promise() -> None:
     """Crashes, kills, a store in trouble and slow viewers, all at once: what design.md promises holds, and each kind of
     trouble was really there. A seed that is named here reruns with `python -m tests.simulation --seed N`."""

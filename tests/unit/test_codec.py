@@ -74,6 +74,7 @@ def test_every_event_type_survives_the_journal(name: str) -> None:
     assert to_fact(decode_event(stored.body)) == fact
 
 
+@pytest.mark.behaviour(22)
 def test_the_envelope_is_as_documented() -> None:
     """Clients read these keys; absent means not applicable."""
     fact = Fact(data=Output(stream=Stream.STDOUT, offset=0, text="é\n"), at=AT)
@@ -96,6 +97,7 @@ def test_an_event_is_one_line() -> None:
     assert not set(number_fact(ExecutionId("e"), 1, fact).body) & {10, 13, 0}
 
 
+@pytest.mark.behaviour(22)
 def test_times_are_utc_with_milliseconds() -> None:
     """Any zone in, one form out."""
     assert format_time(AT.astimezone(timezone(timedelta(hours=5)))) == "2026-01-02T03:04:05.678Z"

@@ -109,6 +109,7 @@ def test_strings_anywhere_in_a_value_are_rendered_and_keys_are_not() -> None:
     assert value_of(value) == {"{{ a }}": [1, 3, {"deep": "n=3"}], "plain": None}
 
 
+@pytest.mark.behaviour(52)
 def test_what_data_brought_in_is_not_expanded_again() -> None:
     """Otherwise whoever answers a request could read our secrets."""
     scope = {"input": {"evil": "{{ secrets.token }}", "list": ["{{ secrets.token }}"]}, "secrets": {"token": "s"}}
@@ -159,6 +160,7 @@ def test_any_value_of_the_scope_comes_through_unchanged(value: object) -> None:
 
 
 @given(JSON)
+@pytest.mark.behaviour(52)
 def test_any_value_inserted_into_text_is_its_json(value: object) -> None:
     """Text goes in as it is, everything else so that a JSON reader gets it back."""
     found = value_of("<{{ v }}>", {"v": value})
@@ -283,6 +285,7 @@ def test_a_value_nested_too_deep_is_refused() -> None:
         ("[] | first", "the first of an empty list or text does not exist"),
     ],
 )
+@pytest.mark.behaviour(52)
 def test_what_is_not_there_is_named_with_what_is(expression: str, expected: str) -> None:
     """A typing error is seen at once."""
     assert reason(expression) == expected
@@ -525,6 +528,7 @@ def test_the_language(expression: str, expected: object) -> None:
         ("zip([1], [])", "one length"),
     ],
 )
+@pytest.mark.behaviour(52)
 def test_what_does_not_fit_is_an_error_and_never_a_silent_empty(expression: str, said: str) -> None:
     """A failed evaluation is never reported as a value."""
     assert said in reason(expression)

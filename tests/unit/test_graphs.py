@@ -92,6 +92,7 @@ def told(world: World, kind: type[EventData]) -> list[NodeId | None]:
 
 
 @pytest.mark.parametrize(("condition", "taken", "other"), [("{{ 1 < 2 }}", "yes", "no"), (False, "no", "yes")])
+@pytest.mark.behaviour(50)
 def test_an_if_takes_one_side_and_the_other_is_skipped(condition: Any, taken: str, other: str) -> None:
     """What is passed by is skipped, to the end of its path, and the join runs with the side that was taken."""
     world = run(
@@ -122,6 +123,7 @@ def test_a_condition_that_is_neither_true_nor_false_fails() -> None:
 
 
 @pytest.mark.parametrize(("value", "port"), [("a", "first"), (2, "second"), (True, "default")])
+@pytest.mark.behaviour(50)
 def test_a_switch_takes_the_port_of_the_first_equal_case(value: Any, port: str) -> None:
     """And the default when none is; `true` is not 1."""
     world = run(
@@ -148,6 +150,7 @@ def test_values_flow_along_the_graph() -> None:
     assert world.result.outputs["two"] == {"sum": 21.5}
 
 
+@pytest.mark.behaviour(52)
 def test_a_value_that_cannot_be_made_fails_its_node() -> None:
     """A typo is a failure with its reason, never an empty text."""
     world = run(graph(node("a", SetSpec(values="{{ input.nope }}")), node("b", SetSpec(values=1), "a"), input={}))
@@ -242,6 +245,7 @@ def test_a_failure_stops_the_rest_and_lets_what_runs_finish() -> None:
     assert world.result.error.code == "exit"
 
 
+@pytest.mark.behaviour(39)
 def test_a_failure_is_retried_only_if_its_policy_says_so() -> None:
     """`on_failure`: a script that exits with 3 may be tried again; the last failure counts."""
     world = World(graph(node("w", WORK, retry=RetryPolicy(retries=2, delay_s=1.0, on_failure=True))))
@@ -357,6 +361,7 @@ def test_bodies_may_be_nested_in_bodies() -> None:
 
 
 @pytest.mark.parametrize("mode", [StopMode.CANCEL, StopMode.INTERRUPT])
+@pytest.mark.behaviour(33)
 def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
     """Cancel kills what runs in a body; interrupt lets it finish; either way every started node has an end."""
     world = World(graph(mapped(graph(node("w", WORK), node("after", WORK, "w")), [1, 2, 3], concurrency=2)))
@@ -475,6 +480,7 @@ def test_the_outputs_of_a_result_have_a_limit_together() -> None:
     assert len(number_fact(ExecutionId("e"), 1, world.facts[-1]).body) < 9_000_000
 
 
+@pytest.mark.behaviour(47)
 def test_pinned_nodes_do_not_run() -> None:
     """A retry from a node takes what those before it gave, and says so."""
     world = run(
@@ -568,6 +574,7 @@ def _ports(earlier: Node) -> list[str]:
 
 @settings(max_examples=400, deadline=None)
 @given(whole=any_graph(), seed=st.integers(0, 2**32))
+@pytest.mark.behaviour(4, 6)
 def test_any_graph_in_any_world_comes_to_one_end(whole: Graph, seed: int) -> None:
     """Signals in any order the world could make: no missing row, every started node has an end, one end of the whole, and
     the journal folds to the same state."""

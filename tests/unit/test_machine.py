@@ -238,6 +238,7 @@ def test_no_program_starts_before_its_pod_is_announced() -> None:
         (ExitRecord(), PodState(), Status.FAILED),
     ],
 )
+@pytest.mark.behaviour(5)
 def test_what_did_not_succeed_is_never_completed(record: ExitRecord | None, pod: PodState, status: Status) -> None:
     """Invariant 10: a failed or unknown outcome never reads as success."""
     world = World()
@@ -261,6 +262,7 @@ def test_a_cancel_wins_over_a_success_that_comes_after_it() -> None:
     assert world.result.status is Status.CANCELLED
 
 
+@pytest.mark.behaviour(32)
 def test_a_second_cancel_changes_nothing() -> None:
     """Two people press the button; the journal holds one stop and one end."""
     world = World()
@@ -350,6 +352,7 @@ def test_a_cancel_while_waiting_to_retry_ends_at_once() -> None:
     assert world.result.status is Status.CANCELLED
 
 
+@pytest.mark.behaviour(2)
 def test_late_signals_of_an_attempt_that_is_over_change_nothing() -> None:
     """A frame can arrive after the verdict; it is seen and rightly ignored."""
     world = World()
@@ -417,6 +420,7 @@ def test_a_missing_row_is_an_error_and_changes_nothing() -> None:
         evolve(state, output)
 
 
+@pytest.mark.behaviour(1, 2)
 def test_terminal_phases_have_no_way_out() -> None:
     """Invariant 3, in the table itself: after the terminal event only the result, after the result nothing."""
     assert [fact for phase, fact in TRANSITIONS if phase is Phase.ENDED] == [ResultStored]
@@ -659,6 +663,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 @settings(max_examples=300, deadline=None)
 @given(graph=graphs(), seed=st.integers(0, 2**32))
+@pytest.mark.behaviour(1)
 def test_any_world_leads_to_one_end(graph: Graph, seed: int) -> None:
     """A model of the world feeds signals in any order it could produce: no missing row, one end, everything accounted
     for, and the fold of what was told, through its bytes, is the state."""

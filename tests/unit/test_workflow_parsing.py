@@ -76,6 +76,7 @@ def test_a_workflow_of_every_type_is_read_and_runs() -> None:
     assert world.result.outputs["sub"] == "hello, world"
 
 
+@pytest.mark.behaviour(51)
 def test_everything_wrong_is_told_at_once() -> None:
     """One request, one answer: every fault with the path of its field."""
     found = faults_of(
@@ -123,6 +124,7 @@ def test_a_type_that_does_not_exist_hides_nothing() -> None:
     assert set(found) == {"nodes[0].type", "nodes[0].needs[0]"}
 
 
+@pytest.mark.behaviour(51)
 def test_a_cycle_is_shown() -> None:
     """Whoever drew it sees the way round."""
     found = faults_of(
@@ -147,6 +149,7 @@ def test_a_cycle_is_shown() -> None:
         ("{{ nodes.inner.output }}", "is not there"),
     ],
 )
+@pytest.mark.behaviour(51, 52)
 def test_what_cannot_be_there_is_not_referred_to(values: str, words: str) -> None:
     """A node that is not certain to be over has no value yet: it must be among the needs."""
     found = faults_of(
