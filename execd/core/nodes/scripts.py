@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from execd.core.fields import Fields
+from execd.core.http_answers import MAX_JSON_DEPTH, depth_fits
 from execd.core.nodes.kinds import Beginning, NodeType, Reading, Runs, as_text, failure
 from execd.core.script_fields import PROGRAM_FIELDS, read_program
 from execd.core.specs import ScriptSpec
@@ -69,8 +70,10 @@ def output_of_script(stdout: str | None, exit_code: int | None) -> dict[str, Any
 
 
 def _last_json(text: str) -> Any:
+    """What is no JSON is only text, and so is what is nested deeper than can be kept."""
     last = text.rstrip().rpartition("\n")[2]
     try:
-        return msgspec.json.decode(last) if last else None
-    except msgspec.DecodeError:
+        value = msgspec.json.decode(last) if last else None
+    except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
         return None
+    return value if depth_fits(value, MAX_JSON_DEPTH) else None
