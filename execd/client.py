@@ -148,12 +148,15 @@ class Client:
         body = {"prompt_id": prompt_id, "values": dict(values)}
         await self._send("POST", f"{_execution_path(execution_id)}/input", json=body)
 
-    async def retry(self, execution_id: ExecutionId, *, begin: str, idempotency_key: str) -> Submitted:
-        """Run it again from `start`, from what `failed`, or from a node; the key makes it safe to send again."""
+    async def retry(
+        self, execution_id: ExecutionId, *, begin: str, until: str | None = None, idempotency_key: str
+    ) -> Submitted:
+        """Run it again from `start`, from what `failed`, or from a node, and only what one node needs where `until` names it;
+        the key makes it safe to send again."""
         answer = await self._send(
             "POST",
             f"{_execution_path(execution_id)}/retry",
-            json={"from": begin},
+            json={"from": begin} | ({} if until is None else {"until": until}),
             headers={"Idempotency-Key": idempotency_key},
             attempts=ATTEMPTS,
         )

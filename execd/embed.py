@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from execd.bootstrap import open_local_engine
-from execd.core.again import FAILED, START, nodes_of, spec_from
+from execd.core.again import FAILED, START, nodes_of, spec_from, spec_until
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.event_types import TYPE_NAMES
@@ -109,16 +109,17 @@ class Run:
         """
         await self._engine.command(self.id, ProvideInput(by=self._user, prompt_id=prompt_id, values=values))
 
-    async def retry(self, begin: str = START) -> Run:
+    async def retry(self, begin: str = START, *, until: str | None = None) -> Run:
         """Run it again, as an execution of its own.
 
         Args:
             begin: `start`; `failed`: what did not succeed and all that comes after it; or a node: it and all that comes
                 after it. What comes before keeps what it gave.
+            until: run only this node and what it needs; None: everything.
 
         Raises:
             ConflictError: it is not over, or `failed` was asked for and nothing has failed.
-            InvalidRequestError: there is no such node.
+            InvalidRequestError: there is no such node, or `until` does not come after `begin`.
         """
         record = await self._engine.find(self.id)
         if record is None:
@@ -128,6 +129,7 @@ class Run:
         spec = decode_spec(record.spec, kind=record.kind)
         _check_begin(begin, nodes_of(spec))
         again = spec_from(spec, begin, await self._read_node_ends(record))
+        again = spec_until(again, until, begin=begin)
         accepted = await self._engine.submit(
             Submission(
                 workspace=self._workspace,

@@ -54,8 +54,8 @@ class Backend(Protocol):
     async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
         """Run what the body of `POST /api/v1/executions` says, of whatever kind."""
 
-    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
-        """Run an execution that ended again: from `start`, from what `failed`, or from a node."""
+    async def retry(self, execution_id: ExecutionId, *, begin: str, until: str | None) -> ExecutionId:
+        """Run an execution that ended again: from `start`, from what `failed`, or from a node; all of it, or `until` a node."""
 
     def journal(
         self, execution_id: ExecutionId, *, after_seq: int

@@ -84,9 +84,9 @@ class EmbeddedBackend:
             raise InvalidRequestError("an engine elsewhere needs a server to report to", faults=(fault,))
         return (await self._engine.submit_request(body)).id
 
-    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+    async def retry(self, execution_id: ExecutionId, *, begin: str, until: str | None) -> ExecutionId:
         run = await self._engine.open_run(execution_id)
-        return (await run.retry(begin)).id
+        return (await run.retry(begin, until=until)).id
 
     def journal(
         self, execution_id: ExecutionId, *, after_seq: int

@@ -33,8 +33,9 @@ class RemoteBackend:
     async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
         return (await self._client.submit(body, idempotency_key=secrets.token_hex(16))).id
 
-    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
-        answer = await self._client.retry(execution_id, begin=begin, idempotency_key=secrets.token_hex(16))
+    async def retry(self, execution_id: ExecutionId, *, begin: str, until: str | None) -> ExecutionId:
+        key = secrets.token_hex(16)
+        answer = await self._client.retry(execution_id, begin=begin, until=until, idempotency_key=key)
         return answer.id
 
     def journal(

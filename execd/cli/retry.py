@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     metavar="start|failed|NODE",
     help="All of it (default); what failed and what follows; or a node and what follows.",
 )
+@click.option("--until", type=NAME, metavar="NODE", help="Only this node and what it needs.")
 @click.option("--watch/--detach", default=True, help="Follow it (default), or print its id and leave it to the server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
 @target_options
@@ -44,7 +45,7 @@ async def _retry(execution_id: ExecutionId, options: dict[str, Any], backend: Ba
     if not options["watch"] and not backend.outlives_this_process:
         raise InvalidRequestError("--detach needs a server: start one with `execd serve`, or name one with --url")
     kind = (await backend.find(execution_id)).kind
-    again = await backend.retry(execution_id, begin=options["begin"])
+    again = await backend.retry(execution_id, begin=options["begin"], until=options["until"])
     if not options["watch"]:
         click.echo(again)
         return ExitCode.OK

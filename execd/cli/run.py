@@ -35,6 +35,7 @@ FIXED_STDIN_BYTES = 256 * 1024
 @click.option("-i", "interactive", is_flag=True, help="The same as --stdin -.")
 @click.option("--input", "input_text", metavar="JSON|@FILE", help="What a workflow finds as `input`.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A workflow's variable; may be repeated.")
+@click.option("--until", metavar="NODE", help="Run only this node of a workflow and what it needs.")
 @click.option("--name", help="What it is called in lists; else the file's name.")
 @click.option("--retries", type=click.IntRange(min=0), default=0, help="Run again so often if its sandbox is lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
@@ -52,7 +53,7 @@ def run(**options: Any) -> None:
         _refuse(options, ("args", "env", "limits", "timeout", "stdin", "interactive", "retries"), "is for scripts")
         text = read_text(options["file"])
         run_with_backend(read_target(options), lambda backend: _run_workflow(options, text, backend))
-    _refuse(options, ("input_text", "variables"), "is for workflows")
+    _refuse(options, ("input_text", "variables", "until"), "is for workflows")
     script = read_text(options["file"])
     plan = _plan_stdin(options)
     run_with_backend(read_target(options), lambda backend: _run(backend, options, script, plan))
@@ -65,6 +66,8 @@ async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) ->
     _check_detach(options, backend)
     body = read_request(text, file=options["file"])
     body = with_values(body, input_text=options["input_text"], variables=options["variables"])
+    if options["until"] is not None:
+        body["until"] = options["until"]
     execution_id = await backend.submit_body({**body, "name": options["name"] or body["name"]})
     if not options["watch"]:
         click.echo(execution_id)

@@ -1,4 +1,4 @@
-"""Running a workflow again from a node: what the nodes before it gave is pinned, so they do not run."""
+"""Running a part of a workflow: again from a node, what the nodes before it gave being pinned; or only up to one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from execd.core.errors import ConflictError
+from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import compile_value, references
 from execd.core.external import ExternalSpec
-from execd.core.fields import Faults
+from execd.core.fields import Faults, summarise
 from execd.core.graph import Pin
 from execd.core.nodes import TYPES_BY_NAME
 from execd.core.specs import ScriptSpec
@@ -62,6 +62,49 @@ def spec_from(
     return msgspec.structs.replace(
         spec, pins={name: given[name] for name in own if name in given and name not in again}
     )
+
+
+def spec_until(spec: ExecutionSpec, until: str | None, *, begin: str = START) -> ExecutionSpec:
+    """Give what has to run to get what one node gives: that node, and all it needs.
+
+    Args:
+        until: None: everything.
+        begin: as for `spec_from`, which comes first; a node has to be among what is left, or nothing would run again.
+
+    Raises:
+        InvalidRequestError: there is no such node, or it does not come after `begin`.
+    """
+    if until is None:
+        return spec
+    nodes = spec.nodes if isinstance(spec, WorkflowSpec) else ()
+    needed = _with_what_precedes(nodes, NodeId(until))
+    if not needed:
+        raise _wrong_until(f"is {until[:64]!r}", ", ".join(node.id for node in nodes[:50]) or "nothing, for a script")
+    if begin not in {START, FAILED} and begin not in needed:
+        raise _wrong_until(f"is {until!r}, which does not need {begin!r}", f"{begin}, or a node that comes after it")
+    assert isinstance(spec, WorkflowSpec)
+    return msgspec.structs.replace(
+        spec,
+        nodes=tuple(node for node in nodes if node.id in needed),
+        pins={name: pin for name, pin in spec.pins.items() if name in needed},
+    )
+
+
+def _wrong_until(message: str, accepted: str) -> InvalidRequestError:
+    fault = FieldFault(path="until", message=message, accepted=accepted)
+    return InvalidRequestError(summarise((fault,)), faults=(fault,))
+
+
+def _with_what_precedes(nodes: Sequence[StoredNode], until: NodeId) -> set[NodeId]:
+    needs = {node.id: node.needs for node in nodes}
+    found: set[NodeId] = set()
+    waiting = [until] if until in needs else []
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(need.node for need in needs[name])
+    return found
 
 
 def _changed(spec: WorkflowSpec, former: ExecutionSpec) -> set[NodeId]:

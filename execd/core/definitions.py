@@ -23,7 +23,7 @@ from execd.core.script_fields import MAX_NAME_CHARS, ScriptTools
 from execd.core.specs import Priority, ScriptSpec
 from execd.core.workflows import ExecutionSpec, WorkflowSpec
 
-RUN_FIELDS = ("definition", "version", "input", "name", "priority")
+RUN_FIELDS = ("definition", "version", "input", "name", "priority", "until")
 MAX_VERSION = 10**9
 _APART = frozenset({"kind", "name", "priority"})
 """Not part of a body: kind and name stand beside it, and a priority is of a run."""
@@ -60,6 +60,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     """None: the definition's."""
     priority: int = Priority.NORMAL
+    until: str | None = None
+    """Run only this node and what it needs; None: all of it."""
 
 
 def parse_definition(body: object, tools: ScriptTools, *, name: str | None = None) -> Draft:
@@ -100,6 +102,8 @@ def _faults_of_head(body: Mapping[str, Any]) -> list[FieldFault]:
         )
     elif isinstance(name, str) and _ID.fullmatch(name):
         found.append(FieldFault(path="name", message="looks like an id", accepted=_NAME_WORDS))
+    if body.get("until") is not None:
+        found.append(FieldFault(path="until", message="is of a run", accepted="nothing here; say it when you run it"))
     return found
 
 
@@ -130,7 +134,7 @@ def request_of(*, kind: str, name: str, body: bytes, tools: ScriptTools) -> Exec
 
 
 def parse_run(body: object) -> RunRequest:
-    """Read `{definition, version?, input?, name?, priority?}`. Raises InvalidRequestError."""
+    """Read `{definition, version?, input?, name?, priority?, until?}`. Raises InvalidRequestError."""
     faults = Faults()
     fields = Fields(body, faults, known=RUN_FIELDS)
     asked = RunRequest(
@@ -139,6 +143,7 @@ def parse_run(body: object) -> RunRequest:
         input=fields.raw("input"),
         name=read_name(fields) or None,
         priority=read_priority(fields),
+        until=fields.text("until", max_chars=MAX_NAME_CHARS, accepted="one of its nodes"),
     )
     faults.raise_if_any()
     return asked

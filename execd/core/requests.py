@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from execd.core.again import spec_until
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
 from execd.core.parsing import parse_script
@@ -39,7 +40,8 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     kind = body.get("kind") if isinstance(body, Mapping) else None
     if kind == "workflow":
         workflow = parse_workflow(body, tools)
-        return ExecutionRequest(name=workflow.name, spec=workflow.spec, priority=workflow.priority)
+        spec = spec_until(workflow.spec, workflow.until)
+        return ExecutionRequest(name=workflow.name, spec=spec, priority=workflow.priority)
     if kind == "external":
         external = parse_external(body)
         return ExecutionRequest(name=external.name, spec=external.spec)

@@ -27,7 +27,7 @@ from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority, RetryPolicy
 from execd.core.workflows import StoredNode, WorkflowSpec
 
-WORKFLOW_FIELDS = ("kind", "name", "priority", "parallelism", "timeout_s", "input", "vars", "nodes")
+WORKFLOW_FIELDS = ("kind", "name", "priority", "parallelism", "timeout_s", "input", "vars", "nodes", "until")
 NODE_FIELDS = ("id", "type", "label", "needs", "retry", "on_error")
 RETRY_FIELDS = ("retries", "delay_s", "factor", "jitter", "on_failure", "on_lost")
 MAX_NODES = 10_000
@@ -45,6 +45,8 @@ class WorkflowRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: WorkflowSpec
     priority: int = Priority.NORMAL
+    until: str | None = None
+    """Run only this node and what it needs."""
 
 
 def parse_workflow(body: object, tools: ScriptTools) -> WorkflowRequest:
@@ -68,8 +70,17 @@ def parse_workflow(body: object, tools: ScriptTools) -> WorkflowRequest:
         vars=dict(fields.mapping("vars", max_count=1000, accepted="an object of constants")),
     )
     priority = read_priority(fields)
+    until = _read_until(fields, nodes)
     faults.raise_if_any()
-    return WorkflowRequest(name=name or "workflow", spec=spec, priority=priority)
+    return WorkflowRequest(name=name or "workflow", spec=spec, priority=priority, until=until)
+
+
+def _read_until(fields: Fields, nodes: Sequence[StoredNode]) -> str | None:
+    until = fields.text("until", max_chars=64, accepted=_ID_WORDS)
+    names = [node.id for node in nodes]
+    if until is not None and names and until not in names:
+        fields.fault("until", f"is {until!r}, which is no node here", ", ".join(names[:50]))
+    return until
 
 
 class _Surroundings(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from quart import Quart, Response, request
 
-from execd.core.again import START, nodes_of, spec_from
+from execd.core.again import START, nodes_of, spec_from, spec_until
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.definitions import RunRequest, digest_of_run, parse_run
 from execd.core.errors import NotFoundError
@@ -34,6 +34,7 @@ from execd.http.schemas import (
     API,
     ExecutionListView,
     ExternalSubmittedView,
+    RetryRequest,
     SubmittedView,
     asks_for_definition,
     check_begin,
@@ -200,9 +201,9 @@ class ExecutionRoutes:
         if not record.status.is_final:
             raise NotFinishedError(f"the execution is {record.status}; only one that has ended can be retried")
         if asked.is_latest:
-            return await self._retry_latest(record, asked.begin, identity, key=key)
+            return await self._retry_latest(record, asked, identity, key=key)
         spec = decode_spec(record.spec, kind=record.kind)
-        again = await self._begin_again(record, spec, asked.begin)
+        again = await self._begin_again(record, spec, asked)
         origin = _Origin(
             key=key,
             request_sha256=None if key is None else digest_of(again, salt=f"{record.id}/{asked.begin}"),
@@ -213,16 +214,16 @@ class ExecutionRoutes:
         return await self._submit(again, identity, origin)
 
     async def _retry_latest(
-        self, record: ExecutionRecord, begin: str, identity: Identity, *, key: str | None
+        self, record: ExecutionRecord, asked: RetryRequest, identity: Identity, *, key: str | None
     ) -> Response:
         """Run it again with the newest version of its definition. A repeated request is the one it was, whatever has been
         saved or deleted since."""
-        digest = None if key is None else digest_of_retry(record.id, begin)
+        digest = None if key is None else digest_of_retry(record.id, asked.begin, asked.until)
         repeated = await self._find_repeated(identity, key, digest)
         if repeated is not None:
             return repeated
         newest, spec = await read_latest(self._front, identity, record)
-        again = await self._begin_again(record, spec, begin, former=decode_spec(record.spec, kind=record.kind))
+        again = await self._begin_again(record, spec, asked, former=decode_spec(record.spec, kind=record.kind))
         origin = _Origin(
             key=key,
             request_sha256=digest,
@@ -233,11 +234,12 @@ class ExecutionRoutes:
         return await self._submit(again, identity, origin)
 
     async def _begin_again(
-        self, record: ExecutionRecord, spec: ExecutionSpec, begin: str, *, former: ExecutionSpec | None = None
+        self, record: ExecutionRecord, spec: ExecutionSpec, asked: RetryRequest, *, former: ExecutionSpec | None = None
     ) -> ExecutionRequest:
-        check_begin(begin, nodes_of(spec))
-        journal = await self._read_journal(record) if begin != START else ()
-        again = spec_from(spec, begin, journal, former=former)
+        check_begin(asked.begin, nodes_of(spec))
+        journal = await self._read_journal(record) if asked.begin != START else ()
+        again = spec_from(spec, asked.begin, journal, former=former)
+        again = spec_until(again, asked.until, begin=asked.begin)
         return ExecutionRequest(name=record.name, spec=again, priority=record.priority)
 
     async def _run_saved(self, asked: RunRequest, identity: Identity, *, key: str | None) -> Response:

@@ -21,7 +21,7 @@ from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
 from execd.http.node_views import NodeView
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
-from execd.http.openapi_workflows import REF, workflow_schemas
+from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
 
@@ -79,6 +79,7 @@ class RetryBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename
         ]
         | None
     ) = None
+    until: Annotated[str, Meta(description=UNTIL)] | None = None
 
 
 class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -92,6 +93,7 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
     name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
     priority: Annotated[int, Meta(ge=0, le=2)] | None = None
+    until: Annotated[str, Meta(description=UNTIL)] | None = None
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -200,6 +202,8 @@ def make_components() -> dict[str, Any]:
     components["ExecutionBody"] = {"description": "What to run.", "anyOf": [ref("SpecBody"), ref("RunBody")]}
     for kind in KINDS:
         body = components[f"{kind.title()}Body"]
+        # A priority and `until` are of a run; a definition's priority is taken and not kept.
+        body = body | {"properties": {name: shape for name, shape in body["properties"].items() if name != "until"}}
         components[f"{kind.title()}Definition"] = body | {"required": [*body["required"], "name"]}
         components[f"{kind.title()}Change"] = body | {"properties": body["properties"] | {"version": CHANGED_VERSION}}
     components["DefinitionBody"] = _any_of_kind("Definition")

@@ -15,6 +15,7 @@ from execd.core.script_fields import MAX_NAME_CHARS
 from execd.core.workflow_parsing import MAX_NODES, MAX_PARALLELISM
 
 REF = "#/components/schemas/{name}"
+UNTIL = "A node: only it and what it needs is run. Of a run, so a definition has none."
 _ANY = {"description": "Any JSON value; texts in it may hold expressions."}
 
 
@@ -63,6 +64,7 @@ def workflow_schemas(script: dict[str, Any]) -> dict[str, Any]:
                 "description": "From its start to its end, waits and all; then it is stopped and ends as `timeout`.",
             },
             "priority": script["properties"]["priority"],
+            "until": {"type": "string", "description": UNTIL},
         },
     }
     any_node = {

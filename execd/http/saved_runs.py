@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from execd.core.again import spec_until
 from execd.core.definitions import RunRequest, renew, request_of, with_input
 from execd.core.errors import ConflictError
 from execd.core.events import ExecutionId
@@ -23,11 +24,11 @@ async def read_saved(front: Front, identity: Identity, asked: RunRequest) -> tup
     Raises:
         NotFoundError: the workspace has no such definition or version.
         NotRunnableError: it cannot run here any more.
-        InvalidRequestError: it takes no input.
+        InvalidRequestError: it takes no input, or has no such node.
     """
     found = await find_saved(front, identity, asked.definition, version=asked.version)
     saved = _read(front, found)
-    spec = with_input(saved.spec, asked.input)
+    spec = spec_until(with_input(saved.spec, asked.input), asked.until)
     return found, ExecutionRequest(name=asked.name or found.name, spec=spec, priority=asked.priority)
 
 
@@ -49,9 +50,9 @@ async def read_latest(front: Front, identity: Identity, record: ExecutionRecord)
     return newest, renew(_read(front, newest).spec, former=ran, former_body=former.body)
 
 
-def digest_of_retry(execution_id: ExecutionId, begin: str) -> str:
+def digest_of_retry(execution_id: ExecutionId, begin: str, until: str | None) -> str:
     """Give what tells a repeated retry with the newest version from a key used twice, whatever that version is."""
-    return hashlib.sha256(msgspec.json.encode(["retry/latest", execution_id, begin])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(["retry/latest", execution_id, begin, until])).hexdigest()
 
 
 def _read(front: Front, found: Definition) -> ExecutionRequest:

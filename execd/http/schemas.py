@@ -179,16 +179,19 @@ class RetryRequest(msgspec.Struct, frozen=True):
     """`start`, `failed` or a node, see `check_begin`."""
     is_latest: bool
     """Whether to take the newest version of its definition."""
+    until: str | None = None
+    """Run only this node and what it needs."""
 
 
 def parse_retry(body: object) -> RetryRequest:
-    """Read `{from: start | failed | <node>, definition: same | latest}`. Raises InvalidRequestError."""
+    """Read `{from: start | failed | <node>, definition: same | latest, until: <node>}`. Raises InvalidRequestError."""
     faults = Faults()
-    fields = Fields(body, faults, known=("from", "definition"))
+    fields = Fields(body, faults, known=("from", "definition", "until"))
     begin = fields.text("from", max_chars=MAX_QUERY_CHARS, accepted="start, failed or a node")
     definition = fields.choice("definition", ("same", "latest"), default="same")
+    until = fields.text("until", max_chars=MAX_QUERY_CHARS, accepted="a node")
     faults.raise_if_any()
-    return RetryRequest(START if begin is None else begin, definition == "latest")
+    return RetryRequest(START if begin is None else begin, definition == "latest", until)
 
 
 def check_begin(begin: str, nodes: Sequence[str]) -> None:

@@ -54,7 +54,7 @@ class FakeBackend:
         await trio.lowlevel.checkpoint()
         return self.events[0].execution_id
 
-    async def retry(self, execution_id: ExecutionId, *, begin: str) -> ExecutionId:
+    async def retry(self, execution_id: ExecutionId, *, begin: str, until: str | None) -> ExecutionId:
         await trio.lowlevel.checkpoint()
         return self.events[0].execution_id
 
