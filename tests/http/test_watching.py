@@ -510,3 +510,83 @@ async def test_who_is_no_longer_allowed_sees_no_more_by_the_next_heartbeat(
     assert ends.chunks[-1][0] - revoked_at <= 15
     assert [m["code"] for m in many.messages if m["type"] == "error"] == ["unauthenticated"]
     assert back.status == 401
+
+
+@pytest.mark.slow
+@pytest.mark.behaviour(26)
+async def test_no_frame_is_larger_than_eight_mebibytes(autojump_clock: trio.testing.MockClock) -> None:
+    """Twenty outputs of nearly a mebibyte, and a program that writes one piece of 20 MiB: the stream stays in frames that clients
+    can hold, and what a result leaves out is named and can still be read, after the run and after a restart."""
+    contents = MemoryStore()
+
+    async def flood(pod: ScriptedPod) -> None:
+        for _ in range(320):
+            await pod.write(b"\0" * 65536)
+        await pod.exit(0)
+
+    big = [{"id": f"big{i}", "type": "set", "values": f"{{{{ vars.text }}}}{i}", "needs": []} for i in range(20)]
+    async with open_world(flood, store=TroubledStore(contents)) as world:
+        doors = await open_doors(world, body_limit_bytes=2 * 2**20)
+        text = "x" * 1_000_000
+        execution_id = await doors.run(
+            kind="workflow", nodes=[*big, {"id": "n", **STEP, "source": "x"}], vars={"text": text}
+        )
+        streamed = await doors.follow(execution_id)
+    async with open_world(flood, store=TroubledStore(contents)) as world:
+        doors = await open_doors(world)
+        result = (await doors.ask("GET", f"{RUNS}/{execution_id}/result")).json()
+        found: dict[str, str] = {}
+        after = 0
+        while page := (
+            await doors.ask("GET", f"{RUNS}/{execution_id}/events?types=node_completed&after={after}")
+        ).json():
+            if not page["items"]:
+                break
+            found |= {event["node"]: event["data"].get("output") for event in page["items"]}
+            after = page["next_after"]
+        output = await doors.ask("GET", f"{RUNS}/{execution_id}/output?node=n")
+
+    assert max(len(event.data) for event in events_of(streamed)) <= 8 * 2**20
+    assert result["outputs_left_out"] == [*(f"big{i}" for i in range(4, 20)), "n"]
+    assert set(result["outputs"]) == {f"big{i}" for i in range(4)}
+    assert all(found[f"big{i}"] == f"{text}{i}" for i in range(20))
+    assert output.body == b"\0" * (20 * 2**20)
+
+
+ODD = {
+    "every length of UTF-8": "é€😀\u2028\u0085\r\n".encode() * 3,
+    "NUL": b"a\0b\0\0\n",
+    "lone surrogates": b"\xed\xa0\x80 \xed\xb0\x80",
+    "never UTF-8": b"\xff\xfe\xc0\x80 cut \xe2\x82",
+    "what looks like frames": b"data: x\n\nid: 99\nevent: result_stored\n\n",
+    "surrogates in JSON": b'{"a": "\\ud800", "b": "\\u0000"}',
+    "JSON that nests": b"[" * 5000 + b"]" * 5000,
+}
+
+
+@pytest.mark.behaviour(27)
+@pytest.mark.parametrize("name", ODD)
+async def test_odd_bytes_pass_and_end_no_stream(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    """As output, cut at every byte, and as the value of a node that the next one reads: the same at every door, to the end."""
+    written = ODD[name]
+
+    async def write(pod: ScriptedPod) -> None:
+        for place in range(min(len(written), 100)):
+            await pod.write(written[place : place + 1])
+        await pod.write(written[100:])
+        await pod.exit(0)
+
+    after = {"id": "after", "type": "set", "values": ["{{ nodes.n.output.stdout }}"], "needs": ["n"]}
+    async with open_world(write) as world:
+        doors = await open_doors(world)
+        execution_id = await doors.run(kind="workflow", nodes=[{"id": "n", **STEP, "source": "x"}, after])
+        async with doors.socket(f"{RUNS}/{execution_id}/ws") as socket:
+            streamed = await doors.follow(execution_id)
+            await socket.is_over.wait()
+        polled = await poll(doors, execution_id)
+        output = await doors.ask("GET", f"{RUNS}/{execution_id}/output?node=n")
+
+    blocks = [event.data for event in events_of(streamed)]
+    assert blocks == polled == [text.encode() for _, text in socket.frames] == journal_of(world, execution_id)
+    assert output.body == written
+    assert json.loads(blocks[-1])["data"]["status"] == "completed"
