@@ -42,7 +42,7 @@ STDOUT = (
     + b"\n"
 )
 STDERR = b"\xed\xa0\x80" + b"e" * (10 * 1024 * 1024)
-MAX_FRAME_BYTES = 8 * 1024 * 1024
+MAX_FRAME_BYTES = 12 * 1024 * 1024
 """The most any event may have."""
 
 
