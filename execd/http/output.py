@@ -63,6 +63,8 @@ class OutputRoutes:
         stream = Stream(query.choice("stream", tuple(Stream), default=Stream.STDOUT))
         asked_attempt = query.integer("attempt", Range(1, 10**6), default=0)
         node = query.text("node")
+        if node is None and record.kind == "workflow":
+            query.fault("node", "is missing: each node has streams of its own", "a script node of the workflow")
         query.finish()
         store = self._front.engine.store
         last_attempt = await _last_attempt(store, record.id, node)

@@ -585,8 +585,10 @@ async def test_odd_bytes_pass_and_end_no_stream(name: str, autojump_clock: trio.
             await socket.is_over.wait()
         polled = await poll(doors, execution_id)
         output = await doors.ask("GET", f"{RUNS}/{execution_id}/output?node=n")
+        unnamed = await call(doors.app, "GET", f"{RUNS}/{execution_id}/output", headers=doors.headers)
 
     blocks = [event.data for event in events_of(streamed)]
     assert blocks == polled == [text.encode() for _, text in socket.frames] == journal_of(world, execution_id)
     assert output.body == written
+    assert (unnamed.status, unnamed.json()["errors"][0]["path"]) == (400, "node"), "never 200 with nothing in it"
     assert json.loads(blocks[-1])["data"]["status"] == "completed"

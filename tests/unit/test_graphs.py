@@ -276,6 +276,21 @@ def test_the_output_of_a_step_is_its_last_line_as_json() -> None:
     assert world.result.outputs["w"] == {"result": {"n": 41}, "stdout": 'hi\n{"n": 41}\n', "exit_code": 0}
 
 
+@pytest.mark.behaviour(27)
+@pytest.mark.parametrize(("depth", "is_kept"), [(100, True), (101, False), (100_000, False)])
+def test_a_last_line_nested_deeper_than_can_be_kept_is_only_text(depth: int, is_kept: bool) -> None:
+    """A program may print what it likes: it is no defect of execd, and the next node reads it as it was written."""
+    text = "[" * depth + "]" * depth
+    world = World(graph(node("w", WORK), node("after", SetSpec(values="{{ nodes.w.output.stdout }}"), "w")))
+    world.begin()
+    output = Output(stream=Stream.STDOUT, offset=0, text=text)
+    world.hear(OutputArrived(at=AT, node=NodeId("w"), attempt=1, output=output))
+    world.exit(SUCCESS, NodeId("w"))
+
+    assert world.result.outputs["after"] == text
+    assert (world.result.outputs["w"]["result"] is not None) is is_kept
+
+
 def mapped(body: Graph, items: Any, needs: str = "", **more: Any) -> Node:
     return node("each", MapSpec(items=items, **more), needs, body=body)
 
