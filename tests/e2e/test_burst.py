@@ -23,8 +23,8 @@ SOURCE = (
     f"for _ in range({LINES}):\n    sys.stdout.write(f'T{{time.time_ns():019d}}E\\n')\n"
     f"    sys.stdout.flush()\n    time.sleep({EVERY_S})\n"
 )
-ITEMS = 5000
-"""Of a loop; each is two events, and all of them take about 0.75 s."""
+ITEMS = 7000
+"""Of a loop; each is two events, and all of them take a little more than a second."""
 MOST_S = 0.25
 
 
@@ -59,8 +59,8 @@ def burst(server: ServerProcess) -> list[Watcher]:
 
 @pytest.mark.behaviour(44)
 def test_ten_thousand_events_at_once_delay_nobody_else(server: ServerProcess) -> None:
-    """Ten thousand events in about a second: their own viewers see each of them, and those of another execution wait less than
-    250 ms longer than before for any of theirs. Seen on a quiet machine: 10,008 events in 0.71 s, the longest wait 52 ms."""
+    """Fourteen thousand events in little more than a second: their own viewers see each of them, and those of another execution
+    wait less than 250 ms longer than before for any of theirs. Seen on two busy processors: 12,000 a second, at most 64 ms."""
     quiet = begin_quiet(server)
     reading = threading.Thread(target=read_all, args=(quiet,), kwargs={"deadline_s": 40})
     reading.start()
@@ -71,7 +71,7 @@ def test_ten_thousand_events_at_once_delay_nobody_else(server: ServerProcess) ->
     reading.join()
 
     assert [watcher.is_whole for watcher in quiet + flooded] == [True] * 5
-    assert len(flooded[0].seqs) > 2 * ITEMS
+    assert len(flooded[0].seqs) > 2 * ITEMS > 10_000
     assert ended_at - began_at < LINES * EVERY_S, "the burst was no burst"
     for watcher in quiet:
         usual_s = statistics.median(one.delay_s for one in watcher.deliveries if one.sent_at < began_at)
