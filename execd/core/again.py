@@ -79,7 +79,10 @@ def spec_until(spec: ExecutionSpec, until: str | None, *, begin: str = START) ->
     nodes = spec.nodes if isinstance(spec, WorkflowSpec) else ()
     needed = _with_what_precedes(nodes, NodeId(until))
     if not needed:
-        raise _wrong_until(f"is {until[:64]!r}", ", ".join(node.id for node in nodes[:50]) or "nothing, for a script")
+        raise _wrong_until(
+            f"is {until[:64]!r}",
+            ", ".join(node.id for node in nodes[:50]) or "nothing: only workflows have nodes to choose",
+        )
     if begin not in {START, FAILED} and begin not in needed:
         raise _wrong_until(f"is {until!r}, which does not need {begin!r}", f"{begin}, or a node that comes after it")
     assert isinstance(spec, WorkflowSpec)

@@ -88,6 +88,7 @@ def frame_timeout(reason: str, last_seq: int) -> bytes:
 _ENDINGS = {
     "lifetime": "The connection has reached its age limit; reconnect to go on.",
     "credential_expired": "The credential has expired; reconnect with a new one.",
+    "credential_revoked": "The credential was revoked; reconnect with a new one.",
     "slow": "The connection fell too far behind; reconnect to go on.",
     "draining": "The server is going down; reconnect to go on.",
     "restarted": "The server has restarted; reconnect to go on.",
