@@ -155,6 +155,7 @@ async def test_the_answer_says_that_it_is_stored() -> None:
     assert after_callback[-1] == "result_stored"
 
 
+@pytest.mark.behaviour(56)
 async def test_checks_are_made_in_their_order() -> None:
     """Each check answers before the next one is looked at; the bodies are LinkFlow's."""
     async with open_office() as office:
@@ -205,6 +206,7 @@ async def test_checks_are_made_in_their_order() -> None:
     assert journal == ["execution_requested", "execution_queued", "execution_started"]
 
 
+@pytest.mark.behaviour(56)
 async def test_without_a_secret_nothing_is_believed() -> None:
     """Neither a report nor a job that nobody could report on."""
     async with open_office(secret="") as office:
@@ -217,6 +219,7 @@ async def test_without_a_secret_nothing_is_believed() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(300, 200), (-300, 200), (301, 401), (-301, 401)])
+@pytest.mark.behaviour(56)
 async def test_a_message_may_be_five_minutes_old_or_early(seconds: int, status: int, autojump_clock: MockClock) -> None:
     """Exactly so much passes."""
     async with open_office() as office:
@@ -240,6 +243,7 @@ async def test_a_script_is_no_job() -> None:
     assert (answer.status, answer.json()) == (404, {"error": "Job not found"})
 
 
+@pytest.mark.behaviour(56)
 async def test_the_same_message_counts_once() -> None:
     """Sent again within its time it is answered, and says nothing new."""
     async with open_office() as office:
@@ -261,6 +265,7 @@ async def test_the_same_message_counts_once() -> None:
     assert journal.count("progress") == journal.count("node_waiting") == 1
 
 
+@pytest.mark.behaviour(2, 56, 57)
 async def test_what_is_over_stays_as_it_ended() -> None:
     """A late callback overwrites neither an end nor a cancel."""
     async with open_office() as office:

@@ -87,6 +87,7 @@ async def test_connected_comes_at_once() -> None:
         ("", "9" * 30, ["", "2", "4", "6"]),
     ],
 )
+@pytest.mark.behaviour(8, 10, 55)
 async def test_a_cursor_is_exclusive_and_a_foreign_one_is_none(query: str, header: str, ids: list[str]) -> None:
     """Every place one can resume from leads to the rest, each block once; nobody is sent into an error loop."""
     door, execution_id = await begun()
@@ -97,6 +98,7 @@ async def test_a_cursor_is_exclusive_and_a_foreign_one_is_none(query: str, heade
     assert [block.id for block in EventStreamParser().feed(answer.body)][1:] == ids[1:]
 
 
+@pytest.mark.behaviour(9)
 async def test_a_reconnect_with_the_terminal_id_is_told_to_stop() -> None:
     """204 is the one status after which EventSource does not come back."""
     door, execution_id = await begun()
@@ -123,6 +125,7 @@ async def test_a_break_anywhere_loses_and_repeats_nothing(broken_after: int) -> 
     assert [block.id for block in (*seen, *rest)] == ["2", "4", "6"]
 
 
+@pytest.mark.behaviour(21, 55)
 async def test_refusals_come_before_the_stream_in_linkflows_shape() -> None:
     """401, 403, 404 and 429 are answers in JSON, never a stream that ends."""
     door, execution_id = await begun()
@@ -161,6 +164,7 @@ async def test_a_ticket_opens_it() -> None:
     assert again.status == 401
 
 
+@pytest.mark.behaviour(14, 55)
 async def test_silence_is_broken_by_a_named_event_on_time(autojump_clock: MockClock) -> None:
     """Every 15 s since the last block, also while events pass for which there is no word."""
     door, execution_id = await begun()
@@ -176,6 +180,7 @@ async def test_silence_is_broken_by_a_named_event_on_time(autojump_clock: MockCl
     assert beats == [15.0, 30.0, 45.0, 60.0]
 
 
+@pytest.mark.behaviour(19, 55)
 async def test_a_connection_ends_of_age_and_says_so(autojump_clock: MockClock) -> None:
     """`timeout` has no id, so the client comes back with that of the last event."""
     door, execution_id = await begun()

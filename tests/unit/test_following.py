@@ -142,6 +142,7 @@ def test_where_numbers_are_percentages_none_ends_a_node() -> None:
 
 
 @pytest.mark.parametrize("progress", [0, 10, 49, 50, 79, 80, 100])
+@pytest.mark.behaviour(57)
 def test_a_stale_report_changes_nothing_after_a_nodes_end(progress: int) -> None:
     """A late start must not bring a spinner back, nor a late failure turn a success."""
     engine = Followed("a")
@@ -164,6 +165,7 @@ def test_where_nodes_are_counted_a_low_number_still_begins_one() -> None:
     assert [fact.data.percent for fact in engine.facts if isinstance(fact.data, Progress)] == [33, 66, 100]
 
 
+@pytest.mark.behaviour(57)
 def test_progress_never_falls() -> None:
     """Messages overtake one another on the way."""
     engine = Followed()

@@ -24,6 +24,7 @@ NOW = datetime(2026, 2, 18, 10, 30, tzinfo=UTC)
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
+@pytest.mark.behaviour(56)
 def test_the_published_vector_verifies() -> None:
     """An engine that signs by LinkFlow's own words must be believed."""
     body = (
@@ -82,6 +83,7 @@ def test_a_token_is_of_one_execution_and_one_secret() -> None:
     assert {len(token) for token in tokens} == {TOKEN_CHARS}
 
 
+@pytest.mark.behaviour(56)
 def test_every_byte_is_signed() -> None:
     """Raw bytes, not their meaning: a space more is another message."""
     signature = sign("secret", "2026-02-18T10:30:00Z", b'{"a":1}')

@@ -152,6 +152,7 @@ NODE = {"node_key": "each[3]/fetch"}
         ),
     ],
 )
+@pytest.mark.behaviour(55)
 def test_an_event_is_told_in_linkflows_words(data: EventData, name: str, payload: dict[str, Any]) -> None:
     """The design document's payloads, flat; further keys are allowed, missing ones are not."""
     seq, found, told = read(project(streamed(data)))
@@ -191,6 +192,7 @@ def test_the_terminal_block_waits_for_the_stored_result() -> None:
     assert read(project(streamed(result(), node=None, seq=9)))[0] == "9"
 
 
+@pytest.mark.behaviour(55)
 def test_what_is_of_no_event_has_no_id() -> None:
     """An id would move the client's cursor."""
     assert read(frame_connected(EXECUTION, Status.WAITING_INPUT, AT)) == (

@@ -106,3 +106,11 @@ def test_a_secret_is_read_and_never_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(environ={"EXECD_JOBS__SECRET": secret[:15]})
     assert secret[:15] not in str(caught.value)
+
+
+@pytest.mark.behaviour(14, 19, 55)
+def test_streams_are_served_by_the_numbers_that_were_promised() -> None:
+    """A heartbeat every 15 s, half an hour for a connection, five of them for a workspace: clients and proxies rely on these."""
+    stream = Settings().stream
+
+    assert (stream.heartbeat_s, stream.lifetime_s, stream.per_workspace) == (15.0, 1800.0, 5)
