@@ -22,7 +22,7 @@ check: $(READY) ## Format, lint, types, import rules, house rules.
 	$(BIN)/python scripts/check_async.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit/test_house_rules.py
+	$(BIN)/python -m pytest tests/unit/test_house_rules.py tests/unit/test_behaviours.py
 	$(BIN)/python scripts/draw_states.py --check
 
 format: $(READY)
