@@ -10,7 +10,6 @@ Sends (blocking, up the ranks): signals to the saga. Never: a credential in a si
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 import trio
 
+from execd.actors.announcements import wait_announced
 from execd.core.calls import (
     Call,
     CallEnd,
@@ -30,7 +30,6 @@ from execd.core.calls import (
     LlmResult,
     cancelled,
 )
-from execd.core.errors import ExecdError
 from execd.core.events import NodeId
 from execd.core.http_answers import conclude_http
 from execd.core.llm_answers import conclude_llm
@@ -48,7 +47,6 @@ from execd.ports import (
     LlmClient,
     LlmError,
     LlmRequest,
-    Stored,
     WriteOutcome,
 )
 
@@ -108,8 +106,7 @@ class CallRunner:
         end = cancelled()
         with self._scope:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if announced is not None:
-                await _wait_stored(announced)
+            await wait_announced(announced)
             end = await self._perform()
         returned = CallReturned(at=self._now(), node=self._node, attempt=self._attempt, result=end)
         await self._to_saga.send(returned)
@@ -160,14 +157,6 @@ class CallRunner:
                     break  # what came meanwhile waits its turn
             with trio.move_on_after(DELTA_EVERY_S):
                 await pieces.finished.wait()
-
-
-async def _wait_stored(announced: Reply[WriteOutcome]) -> None:
-    """Wait for it; for ever if it is refused, because then the saga ends, and this task with it."""
-    with suppress(ExecdError):
-        if isinstance(await announced.wait(), Stored):
-            return
-    await trio.sleep_forever()
 
 
 class _Gathered:

@@ -4,9 +4,9 @@ Owns: one graph machine and the step and call runners it started.
 Receives: signals from these and from timers, instructions from the coordinator. Sends: `StoreWrite` to the result writer
 and, to the coordinator, that it needs its slot no more or again (actors/slot.py) and, through the crash barrier, its end.
 
-It feeds every signal to the pure machine and carries out what comes back, in order. `StartPod` waits until every record
-before it is stored, and so does the runner of a call, beside the saga: no side effect begins before the event that
-announces it. On every way out its pods are removed.
+It feeds every signal to the pure machine and carries out what comes back, in order. The runners of programs and calls
+wait, beside the saga, until every record before is stored: no side effect begins before the event that announces it. On
+every way out its pods are removed.
 """
 
 from __future__ import annotations
@@ -226,8 +226,7 @@ class Saga:
             case Proceed():
                 nursery.start_soon(self._go_on)
             case StartPod(node=node):
-                await self._journal.wait_stored()
-                self._steps[node].go.set()
+                self._steps[node].let_go(self._journal.last_write())
             case StopNode(node=node):
                 self._stop(node)
             case SetTimer():
@@ -320,7 +319,7 @@ class Saga:
         if runner is None:
             return
         runner.pod.stop()
-        runner.go.set()
+        runner.let_go(self._journal.last_write())
 
     async def _ring(self, timer: SetTimer) -> None:
         await wait_due(timer, self._tools.now)

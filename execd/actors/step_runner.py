@@ -16,13 +16,14 @@ from typing import assert_never
 import structlog
 import trio
 
+from execd.actors.announcements import wait_announced
 from execd.actors.pod_registry import PodRegistry
 from execd.core.events import NodeId, Output, Stream
 from execd.core.outcome import PodState, classify
 from execd.core.signals import NodeExited, OutputArrived, OutputDropped, PodProgressed, Signal
 from execd.core.text import OutputDecoder
-from execd.mailbox import Slot
-from execd.ports import Chunk, Dropped, Exited, Frame, Pod, PodObservation, Started
+from execd.mailbox import Reply, Slot
+from execd.ports import Chunk, Dropped, Exited, Frame, Pod, PodObservation, Started, WriteOutcome
 
 log = structlog.get_logger()
 
@@ -48,8 +49,8 @@ class StepRunner:
         now: Now,
     ) -> None:
         self.pod = pod
-        self.go = trio.Event()
-        """Set by the saga once everything that announces this pod is stored."""
+        self._may_go = trio.Event()
+        self._announced: Reply[WriteOutcome] | None = None
         self._node = node
         self._attempt = attempt
         self._to_saga = to_saga
@@ -59,6 +60,16 @@ class StepRunner:
         self._receiving = trio.CancelScope()
         self._gone: PodState | None = None
 
+    def let_go(self, announced: Reply[WriteOutcome] | None) -> None:
+        """Let the program run, once what announces it is stored. The saga goes on meanwhile, so programs that begin together
+        share a commit.
+
+        Args:
+            announced: that write; None when it is stored already.
+        """
+        self._announced = announced
+        self._may_go.set()
+
     async def run(self) -> None:
         """Run the pod to its end and report it.
 
@@ -66,7 +77,8 @@ class StepRunner:
         """
         with self._registry.watch(self.pod.name) as observed:
             try:
-                await self.go.wait()
+                await self._may_go.wait()
+                await wait_announced(self._announced)
                 await self.pod.start()
                 await self._report_end(await self._follow(observed))
             finally:

@@ -165,10 +165,10 @@ async def test_a_start_is_seen_while_the_work_is_done(autojump_clock: trio.testi
 
 
 class SlowStore(TroubledStore):
-    """A disk that takes 2 ms for every write."""
+    """A disk that takes 20 ms for every write."""
 
     async def write(self, batch: Any) -> Any:
-        await trio.sleep(0.002)
+        await trio.sleep(0.02)
         return await super().write(batch)
 
 
