@@ -26,7 +26,7 @@ from execd.core.errors import (
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.core.fields import check_names
-from execd.core.state import new_state
+from execd.core.state import State, new_state
 from execd.core.workflows import graph_of
 from execd.mailbox import Mailbox, Reply
 from execd.ports import (
@@ -112,7 +112,7 @@ class LocalEngine:
             return repeated
         execution_id = new_execution_id(self._now())
         reply: Reply[WriteOutcome] = Reply()
-        state = new_state(graph_of(submission.spec, name=submission.name))
+        state = await _compile(submission)
         self._to_coordinator.post_nowait(
             SubmitExecution(execution_id=execution_id, submission=submission, state=state, reply=reply)
         )
@@ -209,6 +209,18 @@ class LocalEngine:
             raise ExecdError("; ".join(broken) or "no sandbox can be made")
 
 
+async def _compile(submission: Submission) -> State:
+    """Make the state before the first event; of a large graph beside the event loop, because it takes tens of milliseconds."""
+
+    def make() -> State:
+        return new_state(graph_of(submission.spec, name=submission.name))
+
+    nodes = getattr(submission.spec, "nodes", ())
+    return make() if len(nodes) <= LARGE_GRAPH_NODES else await trio.to_thread.run_sync(make)
+
+
+LARGE_GRAPH_NODES = 500
+"""A graph of so many is compiled in some 5 ms, as long as a thread may keep the interpreter to itself."""
 KEY_CONFLICT = "this Idempotency-Key was used for another request; a new request needs a new key"
 
 

@@ -16,6 +16,7 @@ from execd.core.events import DefinitionId
 from execd.core.fields import Faults, Fields, Range, text_fault
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
+from execd.http.beside import read_beside
 from execd.http.credentials import require
 from execd.http.documents import read_document, write_document
 from execd.http.front import Front
@@ -118,7 +119,8 @@ class DefinitionRoutes:
 
     async def create(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        draft = parse_definition(await read_document(request, self._front.config), self._front.script_tools)
+        body = await read_document(request, self._front.config)
+        draft = await read_beside(lambda: parse_definition(body, self._front.script_tools))
         saved = await self._save(_new_definition_id(), 1, draft, identity)
         headers = {"Location": _links_of(saved.id)["self"], "ETag": f'"{saved.version}"'}
         return json_response(_detail_of(saved, identity), status=201, headers=headers)
@@ -126,7 +128,8 @@ class DefinitionRoutes:
     async def validate(self) -> Response:
         await require(self._front, request, Role.VIEWER)
         try:
-            parse_definition(await read_document(request, self._front.config), self._front.script_tools)
+            body = await read_document(request, self._front.config)
+            await read_beside(lambda: parse_definition(body, self._front.script_tools))
         except InvalidRequestError as error:
             return json_response(ValidityView(valid=False, errors=error.faults))
         return json_response(ValidityView(valid=True, errors=()))
@@ -163,7 +166,7 @@ class DefinitionRoutes:
         newest = await find_saved(self._front, identity, definition_id)
         body = await read_document(request, self._front.config)
         known, fields = _split_version(request, body)
-        draft = parse_definition(fields, self._front.script_tools, name=newest.name)
+        draft = await read_beside(lambda: parse_definition(fields, self._front.script_tools, name=newest.name))
         try:
             return _answer(await self._save(newest.id, known + 1, draft, identity), identity)
         except VersionConflictError as error:

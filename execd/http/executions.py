@@ -24,6 +24,7 @@ from execd.core.requests import ExecutionRequest, digest_of
 from execd.core.workflows import ExecutionSpec, decode_spec, kind_of
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE, json_response
+from execd.http.beside import read_beside
 from execd.http.credentials import require
 from execd.http.documents import read_document
 from execd.http.front import Front
@@ -132,7 +133,7 @@ class ExecutionRoutes:
         body = await read_document(request, self._front.config)
         if asks_for_definition(body):
             return await self._run_saved(parse_run(body), identity, key=key)
-        asked = parse_submission(body, self._front.script_tools)
+        asked = await read_beside(lambda: parse_submission(body, self._front.script_tools))
         digest = None if key is None else digest_of(asked)
         return await self._submit(asked, identity, _Origin(key=key, request_sha256=digest))
 
