@@ -1,7 +1,7 @@
-"""The embedded store: one SQLite file in WAL mode, one writer thread, one process.
+"""The embedded store: one SQLite file in WAL mode, one writer, one process.
 
-Owns: the file, its lock, a writing connection on a thread of its own and a few reading ones. Readers never wait for the
-writer, nor it for them.
+Owns: the file, its lock, the writing side (adapters/sqlite_writer.py) and a few reading connections. Readers never wait for
+the writer, nor it for them.
 
 Durability: a commit with `synchronous = NORMAL` survives `kill -9`, because the operating system has it; one with `FULL`
 also survives loss of power. Batches with a terminal record are always written with `FULL`, which syncs everything before
@@ -27,12 +27,22 @@ import trio
 from execd.adapters.sqlite_definitions import SqliteDefinitions
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
 from execd.adapters.sqlite_schema import migrate
+from execd.adapters.sqlite_writer import BUSY_TIMEOUT_S, SMALL_BYTES, SqliteWriter
 from execd.adapters.sqlite_writes import apply_write
-from execd.adapters.threads import DedicatedThread
 from execd.core.codec import StoredEvent
 from execd.core.errors import StoreLockedError, StoreUnavailableError
 from execd.core.events import ExecutionId, WorkspaceId
-from execd.ports import Append, ExecutionFilter, ExecutionPage, ExecutionRecord, Fenced, Token, Write, WriteOutcome
+from execd.ports import (
+    Append,
+    Create,
+    ExecutionFilter,
+    ExecutionPage,
+    ExecutionRecord,
+    Fenced,
+    Token,
+    Write,
+    WriteOutcome,
+)
 
 T = TypeVar("T")
 
@@ -44,8 +54,8 @@ MAX_KNOWN_TOKENS = 1000
 """Kept in memory, some 300 bytes each."""
 CLOSE_DEADLINE_S = 5.0
 """How long closing waits for the commit in hand."""
-BUSY_TIMEOUT_S = 1.0
-"""How long SQLite waits for a lock somebody else holds (a backup) before the writer retries by itself."""
+ADOPTION_BYTES = SWEEP_BYTES = 1024 * 1024
+"""Of what nobody can tell in advance: too much to be written in place."""
 
 
 class SqliteStore:
@@ -53,9 +63,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, is_power_safe: bool) -> None:
         self._path = path
-        self._is_power_safe = is_power_safe
-        self._writer_thread = DedicatedThread("execd-store")
-        self._writer = _connect(path)
+        self._writer = SqliteWriter(_connect(path), is_power_safe=is_power_safe)
         self._readers: list[sqlite3.Connection] = []
         self._reader_limit = trio.CapacityLimiter(READERS)
         self._known_tokens: dict[str, Token] = {}
@@ -68,7 +76,21 @@ class SqliteStore:
         self.definitions = SqliteDefinitions(read=self._read, change=self._change)
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
-        return await self._writer_thread.run(lambda: self._commit(batch))
+        """Where something in a batch can never be stored, each write goes alone, so that only that one is refused."""
+        try:
+            return await self._write_together(batch)
+        except (sqlite3.Error, ValueError, OverflowError, TypeError) as error:
+            if len(batch) == 1:
+                log.error("write_refused", error=repr(error))
+                return [Fenced(why=f"it cannot be stored: {type(error).__name__}")]
+        return [outcome for write in batch for outcome in await self.write([write])]
+
+    async def _write_together(self, batch: Sequence[Write]) -> list[WriteOutcome]:
+        return await self._writer.run(
+            lambda connection: [apply_write(connection, write) for write in batch],
+            is_power_safe=any(isinstance(write, Append) and write.is_terminal for write in batch),
+            size_bytes=sum(map(_size_of, batch)),
+        )
 
     async def adopt(self, owner: str, *, only: ExecutionId | None = None) -> Sequence[ExecutionRecord]:
         living = {name for name, deadline in self._leases.items() if deadline > time.monotonic()}
@@ -76,7 +98,14 @@ class SqliteStore:
         which, values = f"is_final = 0 AND owner NOT IN ({_marks(living)})", tuple(living)
         if only is not None:
             which, values = f"{which} AND id = ?", (*values, only)
-        return await self._writer_thread.run(lambda: self._adopt(owner, which, values))
+        # Look first: asked every few seconds, it mostly finds nothing, and that should take no lock and no commit.
+        if not await self._writer.look(
+            lambda db: db.execute(f"SELECT 1 FROM executions WHERE {which} LIMIT 1", values).fetchall()
+        ):
+            return []
+        return await self._writer.run(
+            lambda db: _adopt(db, owner, which, values), is_power_safe=False, size_bytes=ADOPTION_BYTES
+        )
 
     async def renew_lease(self, owner: str, *, lease_s: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -107,25 +136,22 @@ class SqliteStore:
         return await self._read(lambda db: _read_page(db, execution_id, after_seq, limit_bytes, types))
 
     async def sweep(self, *, finished_before: datetime, limit: int) -> int:
-        def delete() -> int:
-            with self._transaction(is_power_safe=False) as connection:
-                rows = connection.execute(
-                    "SELECT key FROM executions WHERE is_final = 1 AND finished_ms < ? ORDER BY finished_ms LIMIT ?",
-                    (to_milliseconds(finished_before), limit),
-                ).fetchall()
-                keys = [(row["key"],) for row in rows]
-                connection.executemany("DELETE FROM events WHERE execution_key = ?", keys)
-                connection.executemany("DELETE FROM executions WHERE key = ?", keys)
+        def delete(db: sqlite3.Connection) -> int:
+            rows = db.execute(
+                "SELECT key FROM executions WHERE is_final = 1 AND finished_ms < ? ORDER BY finished_ms LIMIT ?",
+                (to_milliseconds(finished_before), limit),
+            ).fetchall()
+            keys = [(row["key"],) for row in rows]
+            db.executemany("DELETE FROM events WHERE execution_key = ?", keys)
+            db.executemany("DELETE FROM executions WHERE key = ?", keys)
             return len(keys)
 
-        return await self._writer_thread.run(delete)
+        return await self._writer.run(delete, is_power_safe=False, size_bytes=SWEEP_BYTES)
 
     async def check(self) -> None:
-        def touch() -> None:
-            with self._transaction(is_power_safe=False) as connection:
-                connection.execute("PRAGMA user_version = 1")
-
-        await self._writer_thread.run(touch)
+        await self._writer.run(
+            lambda db: db.execute("PRAGMA user_version = 1"), is_power_safe=False, size_bytes=SMALL_BYTES + 1
+        )
         await self._read(lambda db: db.execute("SELECT count(*) FROM migrations").fetchone())
 
     async def put_token(self, token: Token) -> None:
@@ -168,65 +194,13 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let the commit in hand end, then let go of the file. Blocks up to `CLOSE_DEADLINE_S`."""
-        if self._writer_thread.close(wait_s=CLOSE_DEADLINE_S):
-            self._writer.close()
+        self._writer.close(wait_s=CLOSE_DEADLINE_S)
         for connection in self._readers:
             connection.close()
 
-    def _adopt(self, owner: str, which: str, values: tuple[str, ...]) -> list[ExecutionRecord]:
-        """Look first: asked every few seconds, it mostly finds nothing, and that should take no lock and no commit."""
-        try:
-            found = self._writer.execute(f"SELECT 1 FROM executions WHERE {which} LIMIT 1", values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"SQLite: {error}") from error
-        if not found:
-            return []
-        with self._transaction(is_power_safe=False) as connection:
-            rows = connection.execute(
-                f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {EXECUTION_COLUMNS}, key",
-                (owner, *values),
-            ).fetchall()
-            return [record for row in sorted(rows, key=lambda row: int(row["key"])) for record in _readable(row)]
-
-    def _commit(self, batch: Sequence[Write]) -> list[WriteOutcome]:
-        """Write a batch, or, where something in it can never be stored, each write alone, so that only that one is refused."""
-        try:
-            return self._commit_together(batch)
-        except (sqlite3.Error, ValueError, OverflowError, TypeError) as error:
-            if len(batch) == 1:
-                log.error("write_refused", error=repr(error))
-                return [Fenced(why=f"it cannot be stored: {type(error).__name__}")]
-        return [outcome for write in batch for outcome in self._commit([write])]
-
-    def _commit_together(self, batch: Sequence[Write]) -> list[WriteOutcome]:
-        has_terminal = any(isinstance(write, Append) and write.is_terminal for write in batch)
-        with self._transaction(is_power_safe=has_terminal) as connection:
-            return [apply_write(connection, write) for write in batch]
-
-    @contextmanager
-    def _transaction(self, *, is_power_safe: bool) -> Iterator[sqlite3.Connection]:
-        """Commit on the way out, or roll back. What may pass (a lock, a full disk) becomes StoreUnavailableError."""
-        connection = self._writer
-        level = "FULL" if is_power_safe or self._is_power_safe else "NORMAL"
-        try:
-            connection.execute(f"PRAGMA synchronous = {level}")
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"SQLite: {error}") from error
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
     async def _change(self, deed: Callable[[sqlite3.Connection], T]) -> T:
         """Change something small that somebody waits for, in a transaction of its own that survives loss of power."""
-
-        def change() -> T:
-            with self._transaction(is_power_safe=True) as connection:
-                return deed(connection)
-
-        return await self._writer_thread.run(change)
+        return await self._writer.run(deed, is_power_safe=True, size_bytes=0)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         def read() -> T:
@@ -307,6 +281,19 @@ def _connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     if is_reader:
         connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _size_of(write: Write) -> int:
+    spec = write.record.spec if isinstance(write, Create) else b""
+    return len(spec) + sum(len(event.body) for event in write.events)
+
+
+def _adopt(connection: sqlite3.Connection, owner: str, which: str, values: tuple[str, ...]) -> list[ExecutionRecord]:
+    rows = connection.execute(
+        f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {EXECUTION_COLUMNS}, key",
+        (owner, *values),
+    ).fetchall()
+    return [record for row in sorted(rows, key=lambda row: int(row["key"])) for record in _readable(row)]
 
 
 def _marks(values: Collection[str]) -> str:

@@ -32,9 +32,15 @@ class DedicatedThread:
     """Runs functions one after another on a thread of its own."""
 
     def __init__(self, name: str) -> None:
+        self._waiting = 0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do. For the task's own thread to ask, which also gives the work."""
+        return not self._waiting
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` there and give what it returns or raises.
@@ -43,6 +49,7 @@ class DedicatedThread:
         able to live with not knowing.
         """
         outcome = _Outcome()
+        self._waiting += 1
         self._jobs.put((work, outcome, trio.lowlevel.current_trio_token()))
         await outcome.is_done.wait()
         if outcome.error is not None:
@@ -55,6 +62,10 @@ class DedicatedThread:
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
+    def _finish(self, outcome: _Outcome) -> None:
+        self._waiting -= 1
+        outcome.is_done.set()
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             work, outcome, token = job
@@ -63,6 +74,6 @@ class DedicatedThread:
             except BaseException as error:  # noqa: ASYNC103 - raised again, in the task that asked
                 outcome.error = error
             try:
-                token.run_sync_soon(outcome.is_done.set)
+                token.run_sync_soon(self._finish, outcome)
             except trio.RunFinishedError:
                 return

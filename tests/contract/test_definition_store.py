@@ -220,7 +220,7 @@ async def test_definitions_survive_and_are_synced(tmp_path: Path) -> None:
     """Somebody was told that it is saved: loss of power must not take it back, whatever the setting for journals is."""
     levels: list[str] = []
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
-        store._writer.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        store._writer._connection.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
         await store.definitions.save_definition(definition())
 
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:

@@ -65,7 +65,7 @@ async def test_terminal_records_are_synced_and_others_are_not(tmp_path: Path) ->
     """Terminal writes survive loss of power whatever the setting; paying for that on every line would be slow."""
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
         levels: list[str] = []
-        store._writer.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        store._writer._connection.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
         await store.write([create()])
         await store.write([append(3, 3)])
         await store.write([append(4, 4, status=Status.COMPLETED)])
@@ -78,7 +78,7 @@ async def test_a_lease_and_an_adoption_that_finds_nothing_begin_no_transaction(t
     async with open_sqlite_store(tmp_path, is_power_safe=True) as store:
         await store.write([create()])
         statements: list[str] = []
-        store._writer.set_trace_callback(statements.append)
+        store._writer._connection.set_trace_callback(statements.append)
         await store.renew_lease("one", lease_s=3600)
         assert await store.adopt("two") == []
         await store.release_lease("two")
@@ -100,7 +100,7 @@ async def test_power_durability_syncs_everything(tmp_path: Path) -> None:
     """The stronger setting holds for every write."""
     async with open_sqlite_store(tmp_path, is_power_safe=True) as store:
         levels: list[str] = []
-        store._writer.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        store._writer._connection.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
         await store.write([create()])
 
     assert levels == ["PRAGMA synchronous = FULL"]
@@ -131,7 +131,7 @@ async def test_a_failed_batch_is_written_whole_the_second_time(tmp_path: Path) -
     """Somebody else holds the database (a backup): the batch fails as unavailable, half of nothing is left, and the
     same batch succeeds later."""
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
-        store._writer.execute("PRAGMA busy_timeout = 0")
+        store._writer._connection.execute("PRAGMA busy_timeout = 0")
         other = sqlite3.connect(tmp_path / "execd.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailableError, match="locked"):
