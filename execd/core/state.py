@@ -8,17 +8,19 @@ the same thing, because both are this fold over the journal.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 from immutables import Map
 
 from execd.core.capture import Capture, output_bytes
+from execd.core.estimates import Estimates, estimates_of
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     EventData,
     ExecutionEnded,
+    ExecutionPaused,
     ExecutionRequested,
     ExecutionStarted,
     Fact,
@@ -48,10 +50,11 @@ from execd.core.events import (
 )
 from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
+from execd.core.history import RunTimes
 from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
-from execd.core.runs import NodeRun, ReadyLine, ScopeRun
+from execd.core.runs import NodeRun, ReadyLine, ScopeRun, Tally
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
 
@@ -88,10 +91,16 @@ class State(msgspec.Struct, frozen=True):
     requested_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    finished: int = 0
-    """How many nodes of the execution's own graph are over."""
-    percent: int = 0
-    """As the last `progress` told it."""
+    tally: Tally = Tally()
+    estimates: Estimates | None = None
+    """What past executions say of this one. Side data: whoever makes or folds the state gives it before any node is over."""
+    progress: Progress | None = None
+    """As it was last told."""
+    progress_at: datetime | None = None
+    alarm: int = 0
+    """Names the timer that looks whether it takes longer than usual: the event with which that became possible."""
+    has_idled: bool = False
+    """Whether it was paused or asked somebody."""
     cpu_ms: int | None = None
     peak_memory_bytes: int | None = None
     ending: ExecutionEnded | None = None
@@ -116,6 +125,16 @@ class State(msgspec.Struct, frozen=True):
         if self.phase is Phase.PAUSED:
             return Status.PAUSED
         return Status.WAITING_INPUT if self._waits_for_people_only else Status.RUNNING
+
+    @property
+    def finished(self) -> int:
+        """How many nodes of the execution's own graph are over."""
+        return self.tally.finished
+
+    @property
+    def percent(self) -> int:
+        """As the last `progress` told it."""
+        return 0 if self.progress is None else self.progress.percent
 
     @property
     def is_winding_down(self) -> bool:
@@ -171,6 +190,12 @@ def new_state(graph: Graph) -> State:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
     """
     return open_scope(State(), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input))
+
+
+def with_history(state: State, runs: Sequence[RunTimes]) -> State:
+    """Give a state, none of whose nodes is over yet, what past executions of its definition tell."""
+    estimates = estimates_of(state.root.plan, runs)
+    return state if estimates is None else msgspec.structs.replace(state, estimates=estimates)
 
 
 def fold(state: State, facts: Iterable[Fact]) -> State:
@@ -362,7 +387,15 @@ def _on_outputs(state: State, fact: Fact) -> State:
 
 def _on_progress(state: State, fact: Fact) -> State:
     assert isinstance(fact.data, Progress)
-    return msgspec.structs.replace(state, percent=fact.data.percent)
+    before = state.progress
+    had_time_left = before is not None and before.eta_ms is not None and not before.overrun
+    has_time_left = fact.data.eta_ms is not None and not fact.data.overrun
+    alarm = state.head_seq + 1 if has_time_left and not had_time_left else state.alarm
+    return msgspec.structs.replace(state, progress=fact.data, progress_at=fact.at, alarm=alarm)
+
+
+def _on_idling(state: State, fact: Fact) -> State:
+    return state if state.has_idled else msgspec.structs.replace(state, has_idled=True)
 
 
 def _on_ended(state: State, fact: Fact) -> State:
@@ -383,6 +416,8 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     Progress: _on_progress,
     NodesDeclared: _on_declared,
     OutputsReported: _on_outputs,
+    ExecutionPaused: _on_idling,
+    InputRequired: _on_idling,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
 
