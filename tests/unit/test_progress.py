@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from execd.core.codec import decode_event, number_fact, to_fact
 from execd.core.estimates import estimates_of
@@ -20,7 +23,7 @@ from execd.core.result import times_of
 from execd.core.signals import InputProvided, Lost, NodeExited, PauseAsked, StopAsked
 from execd.core.specs import RetryPolicy
 from execd.core.state import fold, with_history
-from tests.unit.test_graphs import WORK, graph, mapped, node
+from tests.unit.test_graphs import WORK, any_graph, graph, live_through, mapped, node
 from tests.unit.test_machine import AT, FAILURE, MAIN, SUCCESS, YES_OR_NO, World, script, script_graph
 
 
@@ -340,3 +343,41 @@ def test_nodes_that_take_no_time_are_no_division_by_zero() -> None:
     assert found is not None
     assert found.weights == {NodeId("a"): 1, NodeId("b"): 1, NodeId("c"): 1}
     assert MAIN not in found.weights
+
+
+@st.composite
+def any_history(draw: st.DrawFn, whole: Graph) -> list[RunTimes]:
+    """Durations of some of its nodes in a few runs, as any former version of the definition could have left them."""
+    time = st.one_of(st.none(), st.integers(0, 3000), st.tuples(st.integers(0, 3000), st.integers(1, 5)))
+    names = [*(known.id for known in whole.nodes), NodeId("gone")]
+    some, every = st.dictionaries(st.sampled_from(names), time), st.fixed_dictionaries(dict.fromkeys(names, time))
+    nodes = draw(st.sampled_from([some, every, every]))
+    run = st.builds(RunTimes, nodes=nodes, total_ms=st.none() | st.integers(0, 9000))
+    return draw(st.lists(run, min_size=3, max_size=6))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_whatever_happens_progress_never_falls_nor_invents(data: st.DataObject, seed: int) -> None:
+    """Any graph, any history, any order of events: percents rise, 100 means over, figures are no less than nothing, the
+    journal folds to the same, and what is told between two percents is a second apart."""
+    whole = data.draw(any_graph())
+    history = data.draw(any_history(whole))
+    world = Told(whole, *history)
+    before = world.state
+    live_through(world, seed)
+
+    events = [(fact.at, fact.data) for fact in world.facts if isinstance(fact.data, Progress)]
+    for at, told in events:
+        assert told.done <= told.total <= len(whole.nodes)
+        assert (told.percent == 100) == (told.done == told.total)
+        assert (told.eta_ms is None) == (told.eta_p75_ms is None)
+        assert told.eta_ms is None or told.eta_p75_ms is None or 0 <= told.eta_ms <= told.eta_p75_ms
+        assert told.eta_ms is not None or not (told.overrun or told.excludes_people)
+        assert at >= AT
+    for (earlier, one), (later, other) in itertools.pairwise(events):
+        assert one.percent <= other.percent
+        assert one.percent < other.percent or later - earlier >= timedelta(seconds=1)
+    facts = [to_fact(decode_event(number_fact(ExecutionId("e"), 1, fact).body)) for fact in world.facts]
+    assert fold(before, facts).tally == world.state.tally
+    assert fold(before, facts).progress == world.state.progress
