@@ -236,21 +236,15 @@ class NodeOutput(EventData, frozen=True):
 
 
 class Progress(EventData, frozen=True):
-    """How much is done, and how long the rest may take if it goes as in this definition's last executions."""
+    """How much is done and, from `at` on, how long the rest may take. docs/workflows.md says what each figure counts."""
 
     done: int
-    """Nodes that are over; those whose branch was not taken count neither here nor in `total`."""
     total: int
     percent: int
-    """By weight: how long each node usually takes. Of a running `map` its items count. 100 only at the end."""
     eta_ms: int | None = None
-    """From `at` on, half of them would be over by then; None where too little is known."""
     eta_p75_ms: int | None = None
-    """Three quarters would be."""
     overrun: bool = False
-    """Whether it takes longer than three quarters of them did."""
     excludes_people: bool = False
-    """Whether somebody has to be waited for yet, which is in neither figure."""
 
 
 class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):

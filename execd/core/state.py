@@ -1,8 +1,8 @@
 """Where an execution stands: a value that only facts can change.
 
 `evolve(state, fact)` is the whole of it: core/transitions.py says which facts may follow in which phase, the functions
-below what each adds; core/joining.py has what a node's end means for the others. A live machine and a recovered one are
-the same thing, because both are this fold over the journal.
+below and in core/run_changes.py what each adds; core/joining.py has what a node's end means for the others. A live machine
+and a recovered one are the same thing, because both are this fold over the journal.
 """
 
 from __future__ import annotations
@@ -24,22 +24,14 @@ from execd.core.events import (
     ExecutionRequested,
     ExecutionStarted,
     Fact,
-    InputReceived,
     InputRequired,
-    NodeCompleted,
     NodeExpanded,
-    NodeFailed,
     NodeId,
-    NodeRetrying,
     NodesDeclared,
-    NodeSkipped,
     NodeStarted,
-    NodeTimedOut,
-    NodeWaiting,
     Output,
     OutputsReported,
     OutputTruncated,
-    PodCreated,
     PodTerminated,
     Progress,
     Status,
@@ -54,6 +46,7 @@ from execd.core.history import RunTimes
 from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
+from execd.core.run_changes import RUN_CHANGES
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun, Tally
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
@@ -229,7 +222,7 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     phase = NODE_TRANSITIONS.get((before.phase, kind))
     if phase is None:
         raise IllegalTransitionError(f"{kind.__name__} for node {node} in phase {before.phase}")
-    change = _RUN_CHANGES.get(kind)
+    change = RUN_CHANGES.get(kind)
     if phase is before.phase and change is None:
         return state
     after = before if change is None else change(before, fact)
@@ -239,87 +232,6 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     if phase.is_over:
         return settle(state, node, after, fact.data)
     return expand(state, node, after) if isinstance(fact.data, NodeExpanded) else state
-
-
-def _started(run: NodeRun, fact: Fact) -> NodeRun:
-    return NodeRun(phase=run.phase, attempt=fact.attempt or 1, started_at=fact.at, ticket=run.ticket)
-
-
-def _placed(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, PodCreated)
-    return msgspec.structs.replace(run, pod=fact.data)
-
-
-def _terminated(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, PodTerminated)
-    return msgspec.structs.replace(run, verdict=fact.data)
-
-
-def _completed(run: NodeRun, fact: Fact) -> NodeRun:
-    data = fact.data
-    assert isinstance(data, NodeCompleted)
-    return msgspec.structs.replace(
-        run, duration_ms=data.duration_ms, output=data.output, port=data.port, expansion=None
-    )
-
-
-def _failed(run: NodeRun, fact: Fact) -> NodeRun:
-    data = fact.data
-    assert isinstance(data, NodeFailed)
-    output = {"error": msgspec.to_builtins(data.error)}
-    return msgspec.structs.replace(
-        run, duration_ms=data.duration_ms, error=data.error, output=output, expansion=None, asking=None
-    )
-
-
-def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeRetrying)
-    return msgspec.structs.replace(run, error=fact.data.error, due_at=fact.data.retry_at)
-
-
-def _skipped(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeSkipped)
-    return msgspec.structs.replace(run, reason=fact.data.reason)
-
-
-def _waiting(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeWaiting)
-    return msgspec.structs.replace(run, due_at=fact.data.until, is_moment=fact.data.is_moment)
-
-
-def _asking(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, InputRequired)
-    return msgspec.structs.replace(run, asking=fact.data, due_at=fact.data.expires_at)
-
-
-def _answered(run: NodeRun, fact: Fact) -> NodeRun:
-    return msgspec.structs.replace(run, asking=None, due_at=None)
-
-
-def _expanded(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeExpanded)
-    return run.expanded(fact.data)
-
-
-def _timed_out(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeTimedOut)
-    return run.timed_out(fact.data)
-
-
-_RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
-    NodeStarted: _started,
-    PodCreated: _placed,
-    PodTerminated: _terminated,
-    NodeCompleted: _completed,
-    NodeFailed: _failed,
-    NodeSkipped: _skipped,
-    NodeRetrying: _retrying,
-    NodeWaiting: _waiting,
-    NodeExpanded: _expanded,
-    NodeTimedOut: _timed_out,
-    InputRequired: _asking,
-    InputReceived: _answered,
-}
 
 
 def _on_requested(state: State, fact: Fact) -> State:
