@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import msgspec
 import trio
+from msgspec.structs import asdict
 
 from execd.client_cursor import Arrival, Backoff, Cursor
 from execd.client_errors import (
@@ -39,6 +40,7 @@ from execd.core.events import (
     ResultStored,
     Status,
 )
+from execd.core.replay import Rhythm
 from execd.version import VERSION
 
 API = "/api/v1"
@@ -186,7 +188,9 @@ class Client:
     # --- streams
 
     @trio.as_safe_channel
-    async def events(self, execution_id: ExecutionId, *, after_seq: int = 0) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, execution_id: ExecutionId, *, after_seq: int = 0, rhythm: Rhythm | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Follow a journal as decoded events, up to and with `result_stored`.
 
         Use it as `async with client.events(id) as events: async for event in events: ...`. It connects again by itself,
@@ -197,13 +201,15 @@ class Client:
             GapError: an event is missing.
             UnreachableError: there was no contact for `patience_s`.
         """
-        async with self.journal(execution_id, after_seq=after_seq) as journal:
+        async with self.journal(execution_id, after_seq=after_seq, rhythm=rhythm) as journal:
             async for stored in journal:
                 if stored.type in EVENT_TYPES:
                     yield decode_event(stored.body)  # as_safe_channel closes this generator
 
     @trio.as_safe_channel
-    async def journal(self, execution_id: ExecutionId, *, after_seq: int = 0) -> AsyncGenerator[StoredEvent, None]:
+    async def journal(
+        self, execution_id: ExecutionId, *, after_seq: int = 0, rhythm: Rhythm | None = None
+    ) -> AsyncGenerator[StoredEvent, None]:
         """Follow a journal as the server's own bytes: like `events`, for those who pass them on."""
         cursor = Cursor(after_seq)
         backoff = Backoff(uniform=random.SystemRandom().uniform)
@@ -213,7 +219,7 @@ class Client:
             error: ExecdError | None = None
             is_connected = False
             try:
-                async with self._open_stream(execution_id, cursor.last_seq) as response:
+                async with self._open_stream(execution_id, cursor.last_seq, rhythm) as response:
                     if response is None:
                         return
                     is_connected = True
@@ -230,15 +236,18 @@ class Client:
                 await self._wait_to_reconnect(error, backoff, parser.retry_ms, heard_at)
 
     @asynccontextmanager
-    async def _open_stream(self, execution_id: ExecutionId, last_seq: int) -> AsyncIterator[httpx2.Response | None]:
+    async def _open_stream(
+        self, execution_id: ExecutionId, last_seq: int, rhythm: Rhythm | None
+    ) -> AsyncIterator[httpx2.Response | None]:
         """Connect; None means the server says that nothing newer will ever come (204)."""
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         if last_seq:
             headers["Last-Event-ID"] = str(last_seq)
         timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, read=SILENCE_S, pool=None)
         path = f"{API}{_execution_path(execution_id)}/stream"
+        query = {} if rhythm is None else {name: value for name, value in asdict(rhythm).items() if value is not None}
         try:
-            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            async with self._http.stream("GET", path, params=query, headers=headers, timeout=timeout) as response:
                 await _check_stream(response)
                 yield None if response.status_code == httpx2.codes.NO_CONTENT else response
         except httpx2.TransportError as error:

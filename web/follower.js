@@ -12,8 +12,10 @@ const EVENT_TYPES = [
 ];
 
 export class Follower {
-  constructor(id, { onEvent, onLink }) {
+  // speed: replays what has ended so many times as fast; long silences are cut to `idleLimit` seconds.
+  constructor(id, { onEvent, onLink, speed = 0, idleLimit = 5 }) {
     this.id = id;
+    this.rhythm = speed ? `&speed=${speed}&idle_limit_s=${idleLimit}` : "";
     this.onEvent = onEvent;
     this.onLink = onLink;
     this.lastSeq = 0;
@@ -24,7 +26,7 @@ export class Follower {
 
   connect() {
     if (this.isOver) return;
-    const source = new EventSource(`${API}/executions/${encodeURIComponent(this.id)}/stream?after=${this.lastSeq}`);
+    const source = new EventSource(`${API}/executions/${encodeURIComponent(this.id)}/stream?after=${this.lastSeq}${this.rhythm}`);
     this.source = source;
     source.onopen = () => this.onLink("live");
     source.onerror = () => {

@@ -212,6 +212,16 @@ export class NodeTree {
     return [...this.active].some((item) => item.status === "asking");
   }
 
+  get waitsForPeople() {
+    const items = [...this.active];
+    return items.length > 0 && items.every((item) => item.status === "asking");
+  }
+
+  // What was asked in a replay has been answered, or not, for good.
+  closeQuestions() {
+    for (const control of this.element.querySelectorAll(".question :is(button, input, select)")) control.disabled = true;
+  }
+
   // True where the event was a node's.
   show({ type, node, attempt, data, at }) {
     if (node === undefined) return false;

@@ -4,7 +4,7 @@ import { API, ask, randomKey } from "./api.js";
 import { Follower } from "./follower.js";
 import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
-import { describeResult, formatBytes, formatSeconds, formatWhen } from "./words.js";
+import { describeResult, describeTimeLeft, formatBytes, formatSeconds, formatWhen } from "./words.js";
 
 const RECENT_EVERY_MS = 10_000;
 const FINAL = new Set(["completed", "failed", "timeout", "cancelled", "interrupted"]);
@@ -46,6 +46,7 @@ class Page {
     this.status = "none";
     this.follower = null;
     for (const name of ["pause", "resume"]) at(name).onclick = () => this.command(name);
+    at("replay").onchange = () => this.replay(Number(at("replay").value));
     at("retry").onclick = () => this.retry("start");
     at("retry-failed").onclick = () => this.retry("failed");
     at("source").oninput = () => this.guessLanguage();
@@ -211,24 +212,32 @@ class Page {
     if (id.startsWith("exec-")) this.follow(id);
   }
 
-  follow(id) {
+  replay(speed) {
+    at("replay").value = "";
+    if (speed) this.follow(this.follower.id, { speed });
+  }
+
+  follow(id, { speed = 0 } = {}) {
     if (this.follower) this.follower.close();
+    this.speed = speed;
+    this.progress = null;
     this.output.clear();
     this.startedAt = null;
     this.nodes.clear();
     this.isWorkflow = false;
-    for (const name of ["problem", "cut", "empty", "stdin-form", "nodes", "progress"]) at(name).hidden = true;
+    for (const name of ["problem", "cut", "empty", "stdin-form", "nodes", "progress", "time-left"]) at(name).hidden = true;
     at("output").hidden = false;
     at("permalink").hidden = false;
     at("permalink").href = `#${id}`;
     at("permalink").textContent = id;
     this.setStatus("queued", "");
     this.follower = new Follower(id, {
+      speed,
       onEvent: (event) => this.show(event),
       onLink: (state, error) => this.showLink(state, error),
     });
     this.markCurrent();
-    this.loadSource(id, this.isOwn);
+    this.loadSource(id, this.isOwn || speed > 0);
     this.isOwn = false;
   }
 
@@ -239,7 +248,7 @@ class Page {
       if (kind !== "script") {
         this.showAsWorkflow();
         this.nodes.arrange(spec?.nodes || []);
-        this.nodes.offerRetry(FINAL.has(this.status));
+        this.nodes.offerRetry(FINAL.has(this.status) && !this.speed);
       }
       if (spec?.source === undefined || isOwn) return;
       at("source").value = spec.source;
@@ -255,7 +264,9 @@ class Page {
 
   show(event) {
     const { type, data, at: when } = event;
+    this.heard = { at: Date.parse(when), here: Date.now() };
     if (this.isWorkflow && this.nodes.show(event)) {
+      if (this.speed && type === "input_required") this.nodes.closeQuestions();
       if (this.status === "running" || this.status === "waiting_input") this.setStatus(this.nodes.isAsking ? "waiting_input" : "running", at("detail").textContent);
       return;
     }
@@ -267,13 +278,14 @@ class Page {
       case "progress":
         at("progress").hidden = false;
         at("progress").value = data.percent;
-        at("progress").title = `${data.done} of ${data.total} nodes`;
+        this.progress = { data, at: Date.parse(when) + this.nodes.skew };
+        this.showTimeLeft();
         break;
       case "execution_queued": this.setStatus("queued", data.position ? `position ${data.position}` : ""); break;
       case "execution_started":
         this.startedAt = Date.parse(when);
         // This machine's clock may differ from the server's: a run that is live counts from now.
-        if (Math.abs(Date.now() - this.startedAt) < 5000) {
+        if (!this.speed && Math.abs(Date.now() - this.startedAt) < 5000) {
           this.nodes.skew = Date.now() - this.startedAt;
           this.startedAt = Date.now();
         }
@@ -281,7 +293,7 @@ class Page {
         this.setStatus("running", "");
         this.refreshRecent();
         break;
-      case "pod_running": at("stdin-form").hidden = false; break;
+      case "pod_running": at("stdin-form").hidden = this.speed > 0; break;
       case "pod_terminated": at("stdin-form").hidden = true; break;
       case "output": this.output.addOutput(data); break;
       case "output_truncated": this.output.add("end", `${data.stream} reached its limit: ${formatBytes(data.dropped_bytes)} dropped\n`); break;
@@ -293,7 +305,23 @@ class Page {
     }
   }
 
+  // What the time is for what is shown: in a replay that of then, going on at its speed.
+  now() {
+    return this.speed && this.heard ? this.heard.at + (Date.now() - this.heard.here) * this.speed : Date.now();
+  }
+
+  showTimeLeft() {
+    if (!this.progress) return;
+    const { data, at: since } = this.progress;
+    const isHeld = this.nodes.waitsForPeople || this.status === "paused";
+    if (isHeld) this.progress.at = this.now();
+    const left = FINAL.has(this.status) ? "" : describeTimeLeft(data, isHeld ? 0 : Math.max(0, this.now() - since));
+    at("time-left").textContent = [`${data.done} of ${data.total} nodes, ${data.percent} %`, left].filter(Boolean).join(" · ");
+    at("time-left").hidden = FINAL.has(this.status);
+  }
+
   showResult(result) {
+    this.speed = 0;
     this.startedAt = null;
     this.setStatus(result.status, describeResult(result));
     at("retry-failed").hidden = !this.isWorkflow || result.status === "completed";
@@ -312,20 +340,25 @@ class Page {
     at("badge").dataset.status = status;
     at("badge").textContent = status.replace("_", " ");
     at("detail").textContent = detail;
-    at("cancel").hidden = FINAL.has(status) || status === "none";
+    const isReplay = this.speed > 0;
+    at("cancel").hidden = isReplay || FINAL.has(status) || status === "none";
     at("cancel").disabled = false;
-    at("pause").hidden = !this.isWorkflow || !(status === "running" || status === "waiting_input");
-    at("resume").hidden = status !== "paused";
+    at("pause").hidden = isReplay || !this.isWorkflow || !(status === "running" || status === "waiting_input");
+    at("resume").hidden = isReplay || status !== "paused";
     at("retry").hidden = !FINAL.has(status);
+    at("replay").hidden = !FINAL.has(status) && !isReplay;
+    this.showTimeLeft();
     if (!FINAL.has(status)) at("retry-failed").hidden = true;
     if (FINAL.has(status)) at("stdin-form").hidden = true;
   }
 
   tick() {
-    this.nodes.tick(Date.now());
+    this.nodes.tick(this.now());
+    this.showTimeLeft();
     if (!this.startedAt || FINAL.has(this.status) || this.status === "paused") return;
     const from = this.isWorkflow ? "" : ` · ${this.startedFrom} start`;
-    at("detail").textContent = `${formatSeconds(Math.max(0, Date.now() - this.startedAt))}${from}`;
+    const replay = this.speed ? ` · replay, ${this.speed} × as fast` : "";
+    at("detail").textContent = `${formatSeconds(Math.max(0, this.now() - this.startedAt))}${replay || from}`;
   }
 
   showLink(state, error) {

@@ -6,6 +6,24 @@ export function formatSeconds(ms) {
   return `${Math.floor(ms / 60_000)} min ${Math.floor((ms % 60_000) / 1000)} s`;
 }
 
+// Nobody should take it for a promise: whole seconds, then whole minutes, up.
+function inRoundNumbers(ms) {
+  const seconds = Math.max(1, Math.ceil(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.ceil(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+// What is left, `passed` ms after a progress was told; empty where nobody knows.
+export function describeTimeLeft(progress, passed) {
+  if (progress.eta_ms === undefined || progress.percent === 100) return "";
+  const [left, likely] = [progress.eta_ms - passed, progress.eta_p75_ms - passed];
+  if (progress.overrun || likely < -1000) return "longer than usual";
+  const [about, under] = [inRoundNumbers(left), inRoundNumbers(likely)];
+  const words = about === under ? `about ${about} left` : `about ${about} left, likely under ${under}`;
+  return progress.excludes_people ? `${words}, besides the time people take` : words;
+}
+
 export function formatBytes(count) {
   const units = ["B", "KiB", "MiB", "GiB"];
   let unit = 0;

@@ -16,6 +16,7 @@ from execd.actors.messages import StoreWrite, WriterMessage
 from execd.core.codec import number_fact
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, Fact
+from execd.core.result import times_of
 from execd.core.state import State
 from execd.mailbox import Reply
 from execd.ports import Append, Stored, WriteOutcome
@@ -32,10 +33,16 @@ class Journal:
     """The writing end of one journal."""
 
     def __init__(
-        self, execution_id: ExecutionId, *, epoch: int, to_writer: trio.MemorySendChannel[WriterMessage]
+        self,
+        execution_id: ExecutionId,
+        *,
+        epoch: int,
+        to_writer: trio.MemorySendChannel[WriterMessage],
+        keeps_times: bool = False,
     ) -> None:
         self._execution_id = execution_id
         self._epoch = epoch
+        self._keeps_times = keeps_times
         self._to_writer = to_writer
         self._outstanding: deque[Reply[WriteOutcome]] = deque()
         self._newest: Reply[WriteOutcome] | None = None
@@ -79,6 +86,7 @@ class Journal:
             started_at=state.started_at,
             finished_at=state.ended_at,
             error=state.ending.error if state.ending is not None else None,
+            times=times_of(state) if self._keeps_times else None,
         )
         reply: Reply[WriteOutcome] = Reply()
         self._outstanding.append(reply)

@@ -12,7 +12,7 @@ every way out its pods are removed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,9 +27,9 @@ from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.slot import Slot
+from execd.actors.state_reader import read_state
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
-from execd.core.codec import StoredEvent, decode_event, to_fact
-from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError, StoreUnavailableError
+from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError
 from execd.core.events import ExecutionId, NodeId, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
@@ -54,21 +54,16 @@ from execd.core.signals import (
     TimerDue,
 )
 from execd.core.specs import ScriptSpec
-from execd.core.state import State, fold, new_state
+from execd.core.state import State
 from execd.core.transitions import Phase
-from execd.core.workflows import decode_spec, graph_of
 from execd.mailbox import Reply
-from execd.ports import Command, ExecutionRecord, Pod, PodRequest, Runner, SendStdin, Store, WriteOutcome
+from execd.ports import Command, Pod, PodRequest, Runner, SendStdin, Store, WriteOutcome
 
 log = structlog.get_logger()
 
 INBOX_CAPACITY = 8
 """Signals that may wait: at 64 KiB of output each, half a mebibyte per execution."""
 
-JOURNAL_PAGE_BYTES = 1024 * 1024
-"""What recovery reads of a journal at once."""
-READ_RETRY_S = 0.5
-"""Between two attempts to read a journal."""
 JUST_ENDED = "the execution has just ended"
 
 Now = Callable[[], datetime]
@@ -360,33 +355,15 @@ async def run_saga(
         FencedError: another owner has it.
     """
     record = handle.record
-    state = handle.state or await _read_state(record, store)
+    state = await read_state(record, store, begun=handle.state)
     if state.phase is Phase.STORED:
         return str(state.status)
     saga = Saga(
         state,
         identity=Identity(execution_id=record.id, workspace=record.workspace, user=record.user),
-        journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer),
+        journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer, keeps_times=record.definition is not None),
         slot=slot,
         tools=tools,
         instructions=handle.rx,
     )
     return await saga.run(first)
-
-
-async def _read_state(record: ExecutionRecord, store: Store) -> State:
-    """Fold the journal: the same function that made the state makes it again."""
-    state = new_state(graph_of(decode_spec(record.spec, kind=record.kind), name=record.name))
-    while page := await _read_page(record.id, state.head_seq, store):
-        state = fold(state, (to_fact(decode_event(event.body)) for event in page))
-    return state
-
-
-async def _read_page(execution_id: ExecutionId, after_seq: int, store: Store) -> Sequence[StoredEvent]:
-    """A store that is away is asked again, as the writer does: recovery only takes longer, and no saga is blamed."""
-    while True:
-        try:
-            return await store.read_events(execution_id, after_seq=after_seq, limit_bytes=JOURNAL_PAGE_BYTES)
-        except StoreUnavailableError as error:
-            log.warning("store_unavailable", error=error.message, retry_in_s=READ_RETRY_S)
-        await trio.sleep(READ_RETRY_S)

@@ -7,6 +7,7 @@ import trio
 
 from execd.core.errors import InvalidRequestError
 from execd.core.events import DefinitionId, WorkspaceId
+from execd.core.history import KEPT_RUNS, RunTimes
 from execd.ports import (
     Definition,
     DefinitionFilter,
@@ -28,6 +29,7 @@ class MemoryDefinitions:
         """Oldest first, and the definitions in the order of their making."""
         self._made: dict[DefinitionId, int] = {}
         """The place of each in that order, for ever."""
+        self._times: dict[DefinitionId, list[RunTimes]] = {}
 
     async def save_definition(self, definition: Definition) -> SaveOutcome:
         await trio.lowlevel.checkpoint()
@@ -78,7 +80,19 @@ class MemoryDefinitions:
         if not self._find(workspace, definition):
             return False
         del self._versions[definition]
+        self._times.pop(definition, None)
         return True
+
+    def keep_times(self, workspace: WorkspaceId, definition: DefinitionId, times: RunTimes) -> None:
+        """Add to the history of a definition, if there still is one."""
+        if self._find(workspace, definition):
+            kept = self._times.setdefault(definition, [])
+            kept.append(times)
+            del kept[:-KEPT_RUNS]
+
+    def history_of(self, workspace: WorkspaceId, definition: DefinitionId) -> list[RunTimes]:
+        """Give what `keep_times` kept, oldest first."""
+        return list(self._times.get(definition, [])) if self._find(workspace, definition) else []
 
     def _find(self, workspace: WorkspaceId, definition: DefinitionId) -> list[Definition]:
         versions = self._versions.get(definition, [])

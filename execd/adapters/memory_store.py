@@ -14,7 +14,8 @@ import trio
 
 from execd.adapters.memory_definitions import MemoryDefinitions, parse_cursor
 from execd.core.codec import StoredEvent
-from execd.core.events import ExecutionId, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
+from execd.core.history import RunTimes
 from execd.ports import (
     Append,
     Create,
@@ -99,6 +100,10 @@ class MemoryStore:
             page.append(event)
         return page
 
+    async def read_history(self, workspace: WorkspaceId, definition: DefinitionId) -> Sequence[RunTimes]:
+        await trio.lowlevel.checkpoint()
+        return self.definitions.history_of(workspace, definition)
+
     async def sweep(self, *, finished_before: datetime, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         ended = [record for record in self.records.values() if _ended_before(record, finished_before)]
@@ -159,6 +164,8 @@ class MemoryStore:
             finished_at=record.finished_at or write.finished_at,
             error=write.error or record.error,
         )
+        if write.times is not None and record.definition is not None:
+            self.definitions.keep_times(record.workspace, record.definition, write.times)
         return Stored()
 
     def _is_orphan(self, record: ExecutionRecord, adopter: str) -> bool:

@@ -86,7 +86,8 @@ class SqliteDefinitions:
             query = "DELETE FROM definitions WHERE workspace = ? AND id = ? RETURNING key"
             row = db.execute(query, (workspace, definition)).fetchone()
             if row is not None:
-                db.execute("DELETE FROM definition_versions WHERE definition_key = ?", (row["key"],))
+                for table in ("definition_versions", "definition_times"):
+                    db.execute(f"DELETE FROM {table} WHERE definition_key = ?", (row["key"],))
             return row is not None
 
         return await self._change(delete)

@@ -78,6 +78,14 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE executions ADD COLUMN definition_version INTEGER;
     CREATE INDEX executions_by_definition ON executions (definition, key) WHERE definition IS NOT NULL;
     """,
+    """
+    CREATE TABLE definition_times (
+        key INTEGER PRIMARY KEY,
+        definition_key INTEGER NOT NULL,
+        times BLOB NOT NULL
+    );
+    CREATE INDEX definition_times_by_definition ON definition_times (definition_key, key);
+    """,
 )
 
 

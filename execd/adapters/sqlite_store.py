@@ -25,13 +25,15 @@ import structlog
 import trio
 
 from execd.adapters.sqlite_definitions import SqliteDefinitions
+from execd.adapters.sqlite_history import read_times
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
 from execd.adapters.sqlite_schema import migrate
 from execd.adapters.sqlite_writer import BUSY_TIMEOUT_S, SMALL_BYTES, SqliteWriter
 from execd.adapters.sqlite_writes import apply_write
 from execd.core.codec import StoredEvent
 from execd.core.errors import StoreLockedError, StoreUnavailableError
-from execd.core.events import ExecutionId, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
+from execd.core.history import RunTimes
 from execd.ports import (
     Append,
     Create,
@@ -134,6 +136,9 @@ class SqliteStore:
         self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
     ) -> Sequence[StoredEvent]:
         return await self._read(lambda db: _read_page(db, execution_id, after_seq, limit_bytes, types))
+
+    async def read_history(self, workspace: WorkspaceId, definition: DefinitionId) -> Sequence[RunTimes]:
+        return await self._read(lambda db: read_times(db, workspace, definition))
 
     async def sweep(self, *, finished_before: datetime, limit: int) -> int:
         def delete(db: sqlite3.Connection) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from execd.adapters.sqlite_history import keep_times
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, encode_error, to_milliseconds, to_row
 from execd.core.codec import StoredEvent
 from execd.core.events import FINAL_STATUSES, ExecutionId, Status
@@ -72,6 +73,8 @@ def _append(connection: sqlite3.Connection, write: Append) -> WriteOutcome:
     ).fetchone()
     if row is not None:
         _insert_events(connection, row["key"], write.events)
+        if write.times is not None:
+            keep_times(connection, row["key"], write.times)
         return Stored()
     if _has_events(connection, write.execution_id, write.events):
         return Stored()

@@ -11,6 +11,7 @@ import msgspec
 from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
+from execd.core.replay import Rhythm
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +59,9 @@ class Backend(Protocol):
         """Run an execution that ended again: from `start`, from what `failed`, or from a node; all of it, or `until` a node."""
 
     def journal(
-        self, execution_id: ExecutionId, *, after_seq: int
+        self, execution_id: ExecutionId, *, after_seq: int, rhythm: Rhythm | None = None
     ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
-        """Follow a journal to its end, through restarts."""
+        """Follow a journal to its end, through restarts; in its rhythm where it is to be replayed."""
 
     async def cancel(self, execution_id: ExecutionId) -> None: ...
 

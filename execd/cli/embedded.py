@@ -25,8 +25,10 @@ from execd.core.events import (
     Status,
     WorkspaceId,
 )
+from execd.core.replay import Rhythm
 from execd.embed import EmbeddedEngine, open_engine
 from execd.http.access import Role, issue_token
+from execd.http.replaying import check_replayable, open_replay
 from execd.ports import (
     Cancel,
     EvictedError,
@@ -35,6 +37,7 @@ from execd.ports import (
     Interrupt,
     ProvideInput,
     SendStdin,
+    Subscription,
     Token,
 )
 from execd.settings import Settings, load_runtimes
@@ -89,22 +92,27 @@ class EmbeddedBackend:
         return (await run.retry(begin, until=until)).id
 
     def journal(
-        self, execution_id: ExecutionId, *, after_seq: int
+        self, execution_id: ExecutionId, *, after_seq: int, rhythm: Rhythm | None = None
     ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
-        return self._journal(execution_id, after_seq)
+        return self._journal(execution_id, after_seq, rhythm)
 
     @trio.as_safe_channel
-    async def _journal(self, execution_id: ExecutionId, after_seq: int) -> AsyncGenerator[StoredEvent, None]:
+    async def _journal(
+        self, execution_id: ExecutionId, after_seq: int, rhythm: Rhythm | None
+    ) -> AsyncGenerator[StoredEvent, None]:
         record = await self._record(execution_id)
         if after_seq > record.head_seq:
             raise _beyond_the_end(after_seq, record.head_seq)
+        if rhythm is not None:
+            check_replayable(record)
         while True:
             try:
                 async with self._engine.port.subscribe(
                     execution_id, workspace=WORKSPACE, after_seq=after_seq
                 ) as subscription:
+                    paced = await self._paced(subscription, rhythm)
                     while True:
-                        for event in await subscription.receive():
+                        for event in await paced.receive():
                             after_seq = event.seq
                             # as_safe_channel closes this generator.
                             yield StoredEvent(execution_id, event.seq, event.type, event.body)
@@ -114,6 +122,11 @@ class EmbeddedBackend:
                 if evicted.reason == "draining":
                     raise
                 after_seq = evicted.last_seq
+
+    async def _paced(self, subscription: Subscription, rhythm: Rhythm | None) -> Subscription:
+        return (
+            subscription if rhythm is None else await open_replay(subscription, rhythm, store=self._engine.port.store)
+        )
 
     async def cancel(self, execution_id: ExecutionId) -> None:
         await self._engine.port.command(execution_id, Cancel(by=USER))

@@ -17,6 +17,7 @@ from execd.cli.stdio import read_chunks
 from execd.cli.views import View, choose_view, decode_known
 from execd.core.errors import ConflictError, ExecdError, OverloadedError
 from execd.core.events import Event, ExecutionId, PodRunning, ResultStored
+from execd.core.replay import Rhythm
 
 if TYPE_CHECKING:
     from execd.cli.asking import Questions
@@ -47,6 +48,7 @@ class Follower:
         on_interrupt: OnInterrupt,
         stdin_fd: int | None = None,
         questions: Questions | None = None,
+        rhythm: Rhythm | None = None,
     ) -> None:
         self._backend = backend
         self._id = execution_id
@@ -54,6 +56,7 @@ class Follower:
         self._on_interrupt = on_interrupt
         self._stdin_fd = stdin_fd
         self._questions = questions
+        self._rhythm = rhythm
         self._runs = trio.Event()
         self._code: int | None = None
         self._has_left = False
@@ -86,7 +89,7 @@ class Follower:
 
     async def _show_journal(self, after_seq: int) -> None:
         try:
-            async with self._backend.journal(self._id, after_seq=after_seq) as journal:
+            async with self._backend.journal(self._id, after_seq=after_seq, rhythm=self._rhythm) as journal:
                 async for stored in journal:
                     event = decode_known(stored)
                     self._take_notice(event)
@@ -173,13 +176,28 @@ async def follow_by_kind(
     as_json: bool,
     on_interrupt: OnInterrupt,
     after_seq: int = 0,
+    rhythm: Rhythm | None = None,
 ) -> int:
     """Follow an execution as its kind is best shown, ask what it asks where somebody can answer, and give the exit code."""
+    if rhythm is not None:
+        view = _replay_view(execution_id, kind=kind, as_json=as_json, rhythm=rhythm)
+        replayed = Follower(backend, execution_id, view, on_interrupt=OnInterrupt.LEAVE, rhythm=rhythm)
+        return await replayed.follow(after_seq=after_seq)
     if kind == "script":
         view = choose_view(as_json=as_json, types_on_terminal=False)
         return await Follower(backend, execution_id, view, on_interrupt=on_interrupt).follow(after_seq=after_seq)
     follower = _workflow_follower(backend, execution_id, as_json=as_json, on_interrupt=on_interrupt)
     return await follower.follow(after_seq=after_seq)
+
+
+def _replay_view(execution_id: ExecutionId, *, kind: str, as_json: bool, rhythm: Rhythm) -> View:
+    """What it asked was answered or not; nobody is asked again."""
+    from execd.cli.replay_clock import ReplayClock
+    from execd.cli.workflow_view import choose_workflow_view
+
+    if as_json or kind == "script":
+        return choose_view(as_json=as_json, types_on_terminal=False)
+    return choose_workflow_view(execution_id, asks_here=True, replay=ReplayClock(rhythm.speed))
 
 
 def _workflow_follower(

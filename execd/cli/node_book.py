@@ -52,6 +52,7 @@ class NodeBook:
     def __init__(self) -> None:
         self.entries: dict[str, NodeEntry] = {}
         self.progress: Progress | None = None
+        self.progress_at: datetime | None = None
         self._active: dict[str, NodeEntry] = {}
         self._busy: dict[str, set[str]] = {}
         """The runs of a map's body that have a node under way, by the map; kept as it changes, a map may be large."""
@@ -65,6 +66,11 @@ class NodeBook:
     def active_count(self) -> int:
         return len(self._active)
 
+    @property
+    def waits_for_people(self) -> bool:
+        """Whether nothing goes on until somebody answers."""
+        return bool(self._active) and all(entry.status in {"asking", "pending"} for entry in self._active.values())
+
     def items_done(self, node: str) -> int:
         """Count the items of a map that have begun and of which nothing is under way."""
         return len(self._seen.get(node, ())) - len(self._busy.get(node, ()))
@@ -72,7 +78,7 @@ class NodeBook:
     def take(self, event: Event) -> None:
         """Hear the next event."""
         if isinstance(event.data, Progress):
-            self.progress = event.data
+            self.progress, self.progress_at = event.data, event.at
         elif event.node is not None:
             entry = self.entries.setdefault(event.node, NodeEntry(event.node))
             self._take(entry, event)

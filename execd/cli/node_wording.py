@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from execd.cli.node_book import NodeBook, NodeEntry
+from execd.cli.time_left import describe_time_left
 from execd.cli.wording import MARKS, describe_usage, format_seconds
 from execd.core.codec import encode_json
 from execd.core.events import (
@@ -175,11 +176,15 @@ def describe_active(entry: NodeEntry, book: NodeBook, now: datetime) -> Line:
     return Line(f"▸ {name}  {format_seconds(ran_s)}{items}{attempt}", "blue")
 
 
-def describe_progress(book: NodeBook) -> Line | None:
-    """Say how much of the outer graph is done; None where there is nothing to tell yet."""
-    if book.progress is None:
+def describe_progress(book: NodeBook, now: datetime) -> Line | None:
+    """Say how much of the outer graph is done, and how long the rest may take; None where there is nothing to tell yet."""
+    told, told_at = book.progress, book.progress_at
+    if told is None or told_at is None:
         return None
-    return Line(f"… {book.progress.done} of {book.progress.total} nodes, {book.progress.percent} %", is_dim=True)
+    passed_s = 0.0 if book.waits_for_people else max(0.0, (now - told_at).total_seconds())
+    time_left = describe_time_left(told, passed_s)
+    parts = [f"… {told.done} of {told.total} nodes", f"{told.percent} %", *([time_left] if time_left else [])]
+    return Line(", ".join(parts), is_dim=True)
 
 
 def reason_of(error: Failure) -> str:

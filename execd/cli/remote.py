@@ -14,6 +14,7 @@ from execd.client import Client, Reconnecting, open_client
 from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
+from execd.core.replay import Rhythm
 
 
 class RemoteBackend:
@@ -39,9 +40,9 @@ class RemoteBackend:
         return answer.id
 
     def journal(
-        self, execution_id: ExecutionId, *, after_seq: int
+        self, execution_id: ExecutionId, *, after_seq: int, rhythm: Rhythm | None = None
     ) -> AbstractAsyncContextManager[AsyncIterable[StoredEvent]]:
-        return self._client.journal(execution_id, after_seq=after_seq)
+        return self._client.journal(execution_id, after_seq=after_seq, rhythm=rhythm)
 
     async def cancel(self, execution_id: ExecutionId) -> None:
         await self._client.cancel(execution_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -42,7 +43,7 @@ async def show_nodes(view: ExecutionView, result: ResultStored | None, backend: 
         if isinstance(event.data, InputRequired):
             asked[str(event.node)] = event.data
     _print_entries(list(book.entries.values()))
-    progress = describe_progress(book)
+    progress = describe_progress(book, datetime.now(UTC))
     if progress is not None:
         click.echo(f"           {progress.text}")
     for node, question in asked.items():

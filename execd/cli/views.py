@@ -13,6 +13,7 @@ import trio
 
 from execd.cli import wording
 from execd.cli.exit_codes import failure_group
+from execd.cli.time_left import describe_time_left
 from execd.core.capture import output_bytes
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.event_types import EVENT_TYPES
@@ -22,6 +23,7 @@ from execd.core.events import (
     ExecutionStarted,
     Output,
     OutputTruncated,
+    Progress,
     ResultStored,
     Stream,
 )
@@ -108,6 +110,7 @@ class TerminalView:
         self._clock_is_shown = False
         self._started_at_s: float | None = None
         self._last_shown_at_s = trio.current_time()
+        self._progress: tuple[Progress, float] | None = None
         # One screen and three tasks that write to it: the journal's, the clock's and the one of the user's signals.
         self._screen = trio.Lock()
 
@@ -146,9 +149,16 @@ class TerminalView:
     async def _show_clock(self) -> None:
         silent_s = trio.current_time() - self._last_shown_at_s
         if self._started_at_s is not None and self._is_at_line_start and silent_s >= QUIET_BEFORE_CLOCK_S:
-            running = wording.format_seconds(trio.current_time() - self._started_at_s)
+            words = [f"running {wording.format_seconds(trio.current_time() - self._started_at_s)}", *self._time_left()]
             self._clock_is_shown = True
-            await self._write(2, f"\r\x1b[2K\x1b[2m… running {running}\x1b[0m".encode())
+            await self._write(2, f"\r\x1b[2K\x1b[2m… {', '.join(words)}\x1b[0m".encode())
+
+    def _time_left(self) -> list[str]:
+        if self._progress is None:
+            return []
+        progress, at_s = self._progress
+        left = describe_time_left(progress, trio.current_time() - at_s)
+        return [left] if left else []
 
     def _keep_time(self, event: Event) -> None:
         self._last_shown_at_s = trio.current_time()
@@ -156,6 +166,8 @@ class TerminalView:
             self._started_at_s = self._last_shown_at_s
         elif isinstance(event.data, ExecutionEnded):
             self._started_at_s = None
+        elif isinstance(event.data, Progress):
+            self._progress = event.data, self._last_shown_at_s
 
     async def _show_output(self, output: Output) -> None:
         data = output_bytes(output)

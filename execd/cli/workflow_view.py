@@ -23,6 +23,7 @@ from execd.cli.node_wording import (
     describe_progress,
     printable,
 )
+from execd.cli.replay_clock import ReplayClock
 from execd.cli.views import DESCRIPTORS, WriteBytes
 from execd.cli.wording import describe_truncation
 from execd.core.capture import output_bytes
@@ -61,6 +62,7 @@ class WorkflowView:
         is_terminal: whether a person looks at stderr: colours, and lines that change.
         columns: gives the terminal's width.
         now: gives the wall clock.
+        replay: gives it where this is a replay.
         asks_here: whether questions are asked at this terminal, so that nobody need be told another way.
     """
 
@@ -73,16 +75,20 @@ class WorkflowView:
         columns: Callable[[], int] = lambda: 80,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         asks_here: bool = False,
+        replay: ReplayClock | None = None,
     ) -> None:
         self._id = execution_id
         self._write = write
         self._is_terminal = is_terminal
         self._columns = columns
-        self._now = now
+        self._now = now if replay is None else replay.now
+        self._replay = replay
         self._asks_here = asks_here
         self._book = NodeBook()
         self._parts: dict[tuple[str, int], _Part] = {}
         self._shown_percent = 0
+        self._has_shown_time = False
+        self._is_late = False
         self._drawn = 0
         self._prompt: str | None = None
         self._has_ended = False
@@ -92,6 +98,8 @@ class WorkflowView:
     async def show(self, stored: StoredEvent, event: Event | None) -> None:
         if event is None:
             return
+        if self._replay is not None:
+            self._replay.hear(event.at)
         async with self._screen:
             await self._show(event)
 
@@ -133,8 +141,8 @@ class WorkflowView:
                 return
             case NodeCompleted() | NodeFailed() | NodeRetrying():
                 await self._end_lines(str(event.node))
-            case Progress(percent=percent):
-                await self._show_progress(percent)
+            case Progress() as progress:
+                await self._show_progress(progress, event.at)
                 return
             case ResultStored():
                 self._has_ended = True
@@ -143,11 +151,16 @@ class WorkflowView:
             lines = lines[:-1]
         await self._print(2, lines)
 
-    async def _show_progress(self, percent: int) -> None:
-        if self._is_terminal or percent < self._shown_percent + PROGRESS_STEP:
+    async def _show_progress(self, progress: Progress, at: datetime) -> None:
+        """In a log: every ten percent, the first time left that is known, and that it takes longer than usual."""
+        is_news = progress.overrun and not self._is_late
+        is_first = progress.eta_ms is not None and not self._has_shown_time
+        self._is_late = progress.overrun
+        if self._is_terminal or not (is_news or is_first or progress.percent >= self._shown_percent + PROGRESS_STEP):
             return
-        self._shown_percent = percent
-        line = describe_progress(self._book)
+        self._shown_percent = progress.percent
+        self._has_shown_time = self._has_shown_time or is_first
+        line = describe_progress(self._book, at)
         await self._print(2, [] if line is None else [line])
 
     async def _show_output(self, node: str, fd: int, data: bytes) -> None:
@@ -206,7 +219,7 @@ class WorkflowView:
         lines = [describe_active(entry, self._book, now) for entry in islice(self._book.active(), MAX_ACTIVE)]
         if self._book.active_count > MAX_ACTIVE:
             lines.append(Line(f"… and {self._book.active_count - MAX_ACTIVE} more", is_dim=True))
-        progress = describe_progress(self._book)
+        progress = describe_progress(self._book, now)
         return lines if progress is None else [*lines, progress]
 
     def _fit(self, line: Line) -> Line:
@@ -242,7 +255,7 @@ def _output_line(node: str, text: str) -> Line:
     return Line(f"  {node} │ {printable(text)}")
 
 
-def choose_workflow_view(execution_id: str, *, asks_here: bool) -> WorkflowView:
+def choose_workflow_view(execution_id: str, *, asks_here: bool, replay: ReplayClock | None = None) -> WorkflowView:
     """Make the view for who is there to look."""
     import shutil
     import sys
@@ -255,4 +268,5 @@ def choose_workflow_view(execution_id: str, *, asks_here: bool) -> WorkflowView:
         is_terminal=sys.stderr.isatty(),
         columns=lambda: shutil.get_terminal_size().columns,
         asks_here=asks_here,
+        replay=replay,
     )

@@ -29,7 +29,6 @@ from execd.core.events import (
     NodeWaiting,
     PodCreated,
     PodTerminated,
-    Progress,
     Status,
     StopMode,
 )
@@ -39,6 +38,7 @@ from execd.core.moments import later, milliseconds_between
 from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails, Runs, Waits
 from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
+from execd.core.progress import tell_progress
 from execd.core.result import make_result
 from execd.core.runs import WALL
 from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer, StopNode
@@ -60,7 +60,7 @@ def advance(draft: Draft) -> None:
         if draft.told_count >= FACTS_PER_STEP:
             draft.order(Proceed())
             return
-    _tell_progress(draft)
+    tell_progress(draft)
     state = draft.state
     if state.root.active:
         return
@@ -290,17 +290,6 @@ def stop_within(draft: Draft, node: NodeId) -> None:
 def cut_short() -> Failure:
     """Give the failure of a node that had begun when the execution ended around it."""
     return Failure(code=CUT_SHORT, message="The execution ended before it did.", details={"group": "cancelled"})
-
-
-def _tell_progress(draft: Draft) -> None:
-    """Tell how much is done, whenever that is one percent more; a graph of one node has nothing to tell."""
-    state = draft.state
-    total = len(state.root.plan.nodes)
-    if total < 2 or state.started_at is None:
-        return
-    percent = 100 * state.finished // total
-    if percent > state.percent:
-        draft.tell(Progress(done=state.finished, total=total, percent=percent))
 
 
 def end(draft: Draft) -> None:

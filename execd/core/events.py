@@ -236,9 +236,15 @@ class NodeOutput(EventData, frozen=True):
 
 
 class Progress(EventData, frozen=True):
+    """How much is done and, from `at` on, how long the rest may take. docs/workflows.md says what each figure counts."""
+
     done: int
     total: int
     percent: int
+    eta_ms: int | None = None
+    eta_p75_ms: int | None = None
+    overrun: bool = False
+    excludes_people: bool = False
 
 
 class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):

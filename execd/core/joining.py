@@ -14,7 +14,7 @@ from execd.core.events import EventData, Failure, NodeCompleted, NodeFailed, Nod
 from execd.core.graph import OnError
 from execd.core.nodes.kinds import ERROR, OUT
 from execd.core.paths import ROOT, item_scope, node_in, scope_of
-from execd.core.runs import WALL, Expansion, NodeRun, ScopeRun
+from execd.core.runs import SHARES, WALL, Expansion, NodeRun, ScopeRun, Tally
 from execd.core.transitions import NodePhase
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def count_phase(state: State, node: NodeId, before: NodeRun, after: NodeRun) -> 
     if after.phase in _SETS:
         changes[_SETS[after.phase]] = getattr(state, _SETS[after.phase]) | {node}
     change = (after.phase in _ACTIVE) - (before.phase in _ACTIVE)
+    if before.expansion is not None and after.expansion is None:
+        state = _count_items(state, node, before.expansion, -len(before.expansion.results))
     if change:
         scope = scope_of(node)
         run = state.scopes[scope]
@@ -77,12 +79,35 @@ def settle(state: State, node: NodeId, run: NodeRun, data: EventData) -> State:
         around = msgspec.structs.replace(around, failure=(_status_of(run), data.error))
     if (isinstance(data, NodeFailed) and data.error.code == CUT_SHORT) or run.undecided:
         around = msgspec.structs.replace(around, is_cut=True)
-    finished = state.finished + (scope == ROOT)
-    state = msgspec.structs.replace(state, scopes=state.scopes.set(scope, around), finished=finished)
+    tally = _count_end(state, node, run) if scope == ROOT else state.tally
+    state = msgspec.structs.replace(state, scopes=state.scopes.set(scope, around), tally=tally)
     if isinstance(data, NodeFailed) and data.error.code == DEFECT and state.root.failure is None:
         root = msgspec.structs.replace(state.root, failure=(Status.FAILED, data.error))
         state = msgspec.structs.replace(state, scopes=state.scopes.set(ROOT, root))
     return _close_scope(state, scope) if around.unfinished == 0 and scope != ROOT else state
+
+
+def _count_end(state: State, node: NodeId, run: NodeRun) -> Tally:
+    tally, known = state.tally, state.estimates
+    weight, work_ms = (1, 0) if known is None else (known.weight_of(node), known.works.get(node, 0))
+    is_skipped = run.phase is NodePhase.SKIPPED
+    return msgspec.structs.replace(
+        tally,
+        finished=tally.finished + 1,
+        skipped=tally.skipped + is_skipped,
+        weight=tally.weight + (0 if is_skipped else weight),
+        skipped_weight=tally.skipped_weight + (weight if is_skipped else 0),
+        work_ms=tally.work_ms + work_ms,
+    )
+
+
+def _count_items(state: State, node: NodeId, expansion: Expansion, count: int) -> State:
+    """Count so many more items of a `map` of the execution's own graph as over; fewer, once the `map` itself is."""
+    if not expansion.is_map or not count or scope_of(node) != ROOT:
+        return state
+    weight = 1 if state.estimates is None else state.estimates.weight_of(node)
+    shares = state.tally.item_shares + count * (weight * SHARES // len(expansion.items))
+    return msgspec.structs.replace(state, tally=msgspec.structs.replace(state.tally, item_shares=shares))
 
 
 def _taken_ports(run: NodeRun, data: EventData, on_error: OnError) -> tuple[str, ...] | None:
@@ -160,7 +185,7 @@ def _close_scope(state: State, scope: str) -> State:
     assert expansion is not None
     index = run.index or 0
     failure = None if run.failure is None else run.failure[1]
-    results = expansion.results
+    before = results = expansion.results
     if failure is not None:
         results = results.set(index, {"error": msgspec.to_builtins(failure)})
     elif not run.is_cut:
@@ -168,6 +193,7 @@ def _close_scope(state: State, scope: str) -> State:
     expansion = msgspec.structs.replace(expansion, open_count=expansion.open_count - 1, results=results)
     if failure is not None and not expansion.keeps_going and expansion.failure is None:
         expansion = msgspec.structs.replace(expansion, failure=_of_item(failure, run.index))
+    state = _count_items(state, run.node, expansion, len(results) - len(before))
     state = _forget(_with_expansion(state, run.node, expansion), scope, run)
     if expansion.is_over or (not expansion.open_count and _may_open_no_more(state, run.node)):
         return msgspec.structs.replace(state, joining=(*state.joining, run.node))

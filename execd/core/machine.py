@@ -46,6 +46,7 @@ from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
 from execd.core.outcome import outcome_of_loss
 from execd.core.paths import ROOT, scope_of
+from execd.core.progress import PACE, look_at_time, set_alarm
 from execd.core.runs import WALL, NodeRun
 from execd.core.signals import (
     Begin,
@@ -178,8 +179,11 @@ def _call_returned(draft: Draft, signal: CallReturned) -> None:
 
 
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
-    """Five timers: the end of the whole's time; the next attempt, which a pause holds back until the resume sets it anew;
-    the end of a wait, of a person's time to answer, and of a body's."""
+    """Six timers: the end of the whole's time, and the moment from which it is late; the next attempt, which a pause holds
+    back until the resume sets it anew; the end of a wait, of a person's time to answer, and of a body's."""
+    if signal.node == PACE:
+        look_at_time(draft, signal.attempt)
+        return
     if signal.node == ROOT:
         _stop(draft, by="execd", mode=StopMode.TIMEOUT)
         return
@@ -286,6 +290,7 @@ def _lost(draft: Draft, signal: Lost) -> None:
         for node in sleeping:
             set_timer(draft, node)
         set_deadline(draft)
+        set_alarm(draft)
     else:
         return
     advance(draft)

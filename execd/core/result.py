@@ -6,6 +6,7 @@ from typing import Any
 
 from execd.core.capture import Capture
 from execd.core.codec import encode_json
+from execd.core.estimates import asks_people
 from execd.core.events import (
     NOT_RUN,
     EventData,
@@ -18,6 +19,9 @@ from execd.core.events import (
     Stream,
     Usage,
 )
+from execd.core.graph import PlannedNode
+from execd.core.history import NodeTime, RunTimes
+from execd.core.nodes.bodies import MapSpec
 from execd.core.runs import NodeRun
 from execd.core.state import State, usage_of
 from execd.core.transitions import NodePhase
@@ -50,6 +54,28 @@ def make_result(state: State) -> ResultStored:
         nodes=tuple(_node_result(node.id, state.run_of(node.id)) for node in state.graph.nodes),
         usage=usage_of(state),
     )
+
+
+def times_of(state: State) -> RunTimes | None:
+    """Say how long it took, for the history of its definition; None where that says nothing of the next execution: it did
+    not succeed, nodes were pinned, or an engine elsewhere did the work."""
+    is_whole = not state.graph.pins and state.graph.external is None
+    if state.ending is None or state.status is not Status.COMPLETED or not is_whole:
+        return None
+    nodes: dict[NodeId, NodeTime] = {}
+    for name, planned in state.root.plan.nodes.items():
+        run = state.run_of(name)
+        if run.phase is not NodePhase.FAILED and not asks_people(planned):
+            nodes[name] = _time_of(run, planned)
+    return RunTimes(nodes=nodes, total_ms=None if state.has_idled else state.ending.duration_ms)
+
+
+def _time_of(run: NodeRun, planned: PlannedNode) -> NodeTime:
+    if run.duration_ms is None:
+        return None
+    if isinstance(planned.node.spec, MapSpec) and isinstance(run.output, list):
+        return run.duration_ms, len(run.output)
+    return run.duration_ms
 
 
 def _main_run(state: State) -> tuple[NodeId, NodeRun] | None:

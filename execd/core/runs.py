@@ -113,6 +113,24 @@ class ScopeRun(msgspec.Struct, frozen=True):
     """Whether something in it was not run or not finished, because all around it ended."""
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """How much of the execution's own graph is over; kept as it changes, because no step may look at every node."""
+
+    finished: int = 0
+    """Nodes, those skipped too."""
+    skipped: int = 0
+    weight: int = 0
+    """Of what is finished and not skipped; every node weighs 1 where nothing is known of it."""
+    skipped_weight: int = 0
+    work_ms: int = 0
+    """What those that are over were expected to add to the work."""
+    item_shares: int = 0
+    """Of the items that are over of each `map` that still runs; `SHARES` are one unit of weight."""
+
+
+SHARES = 10**6
+
+
 class ReadyLine(msgspec.Struct, frozen=True):
     """Nodes that may start, first come first; whoever leaves leaves no gap that has to be walked twice."""
 

@@ -1,43 +1,37 @@
 """Where an execution stands: a value that only facts can change.
 
 `evolve(state, fact)` is the whole of it: core/transitions.py says which facts may follow in which phase, the functions
-below what each adds; core/joining.py has what a node's end means for the others. A live machine and a recovered one are
-the same thing, because both are this fold over the journal.
+below and in core/run_changes.py what each adds; core/joining.py has what a node's end means for the others. A live machine
+and a recovered one are the same thing, because both are this fold over the journal.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 from immutables import Map
 
 from execd.core.capture import Capture, output_bytes
+from execd.core.estimates import Estimates, estimates_of
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     EventData,
     ExecutionEnded,
+    ExecutionPaused,
     ExecutionRequested,
     ExecutionStarted,
     Fact,
-    InputReceived,
     InputRequired,
-    NodeCompleted,
     NodeExpanded,
-    NodeFailed,
     NodeId,
-    NodeRetrying,
     NodesDeclared,
-    NodeSkipped,
     NodeStarted,
-    NodeTimedOut,
-    NodeWaiting,
     Output,
     OutputsReported,
     OutputTruncated,
-    PodCreated,
     PodTerminated,
     Progress,
     Status,
@@ -48,10 +42,12 @@ from execd.core.events import (
 )
 from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
+from execd.core.history import RunTimes
 from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
-from execd.core.runs import NodeRun, ReadyLine, ScopeRun
+from execd.core.run_changes import RUN_CHANGES
+from execd.core.runs import NodeRun, ReadyLine, ScopeRun, Tally
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
 
 
@@ -88,10 +84,16 @@ class State(msgspec.Struct, frozen=True):
     requested_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    finished: int = 0
-    """How many nodes of the execution's own graph are over."""
-    percent: int = 0
-    """As the last `progress` told it."""
+    tally: Tally = Tally()
+    estimates: Estimates | None = None
+    """What past executions say of this one. Side data: whoever makes or folds the state gives it before any node is over."""
+    progress: Progress | None = None
+    """As it was last told."""
+    progress_at: datetime | None = None
+    alarm: int = 0
+    """Names the timer that looks whether it takes longer than usual: the event with which that became possible."""
+    has_idled: bool = False
+    """Whether it was paused or asked somebody."""
     cpu_ms: int | None = None
     peak_memory_bytes: int | None = None
     ending: ExecutionEnded | None = None
@@ -116,6 +118,16 @@ class State(msgspec.Struct, frozen=True):
         if self.phase is Phase.PAUSED:
             return Status.PAUSED
         return Status.WAITING_INPUT if self._waits_for_people_only else Status.RUNNING
+
+    @property
+    def finished(self) -> int:
+        """How many nodes of the execution's own graph are over."""
+        return self.tally.finished
+
+    @property
+    def percent(self) -> int:
+        """As the last `progress` told it."""
+        return 0 if self.progress is None else self.progress.percent
 
     @property
     def is_winding_down(self) -> bool:
@@ -173,6 +185,12 @@ def new_state(graph: Graph) -> State:
     return open_scope(State(), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input))
 
 
+def with_history(state: State, runs: Sequence[RunTimes]) -> State:
+    """Give a state, none of whose nodes is over yet, what past executions of its definition tell."""
+    estimates = estimates_of(state.root.plan, runs)
+    return state if estimates is None else msgspec.structs.replace(state, estimates=estimates)
+
+
 def fold(state: State, facts: Iterable[Fact]) -> State:
     """Give the state after these facts."""
     for fact in facts:
@@ -204,7 +222,7 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     phase = NODE_TRANSITIONS.get((before.phase, kind))
     if phase is None:
         raise IllegalTransitionError(f"{kind.__name__} for node {node} in phase {before.phase}")
-    change = _RUN_CHANGES.get(kind)
+    change = RUN_CHANGES.get(kind)
     if phase is before.phase and change is None:
         return state
     after = before if change is None else change(before, fact)
@@ -214,87 +232,6 @@ def _evolve_node(state: State, node: NodeId, fact: Fact) -> State:
     if phase.is_over:
         return settle(state, node, after, fact.data)
     return expand(state, node, after) if isinstance(fact.data, NodeExpanded) else state
-
-
-def _started(run: NodeRun, fact: Fact) -> NodeRun:
-    return NodeRun(phase=run.phase, attempt=fact.attempt or 1, started_at=fact.at, ticket=run.ticket)
-
-
-def _placed(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, PodCreated)
-    return msgspec.structs.replace(run, pod=fact.data)
-
-
-def _terminated(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, PodTerminated)
-    return msgspec.structs.replace(run, verdict=fact.data)
-
-
-def _completed(run: NodeRun, fact: Fact) -> NodeRun:
-    data = fact.data
-    assert isinstance(data, NodeCompleted)
-    return msgspec.structs.replace(
-        run, duration_ms=data.duration_ms, output=data.output, port=data.port, expansion=None
-    )
-
-
-def _failed(run: NodeRun, fact: Fact) -> NodeRun:
-    data = fact.data
-    assert isinstance(data, NodeFailed)
-    output = {"error": msgspec.to_builtins(data.error)}
-    return msgspec.structs.replace(
-        run, duration_ms=data.duration_ms, error=data.error, output=output, expansion=None, asking=None
-    )
-
-
-def _retrying(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeRetrying)
-    return msgspec.structs.replace(run, error=fact.data.error, due_at=fact.data.retry_at)
-
-
-def _skipped(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeSkipped)
-    return msgspec.structs.replace(run, reason=fact.data.reason)
-
-
-def _waiting(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeWaiting)
-    return msgspec.structs.replace(run, due_at=fact.data.until, is_moment=fact.data.is_moment)
-
-
-def _asking(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, InputRequired)
-    return msgspec.structs.replace(run, asking=fact.data, due_at=fact.data.expires_at)
-
-
-def _answered(run: NodeRun, fact: Fact) -> NodeRun:
-    return msgspec.structs.replace(run, asking=None, due_at=None)
-
-
-def _expanded(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeExpanded)
-    return run.expanded(fact.data)
-
-
-def _timed_out(run: NodeRun, fact: Fact) -> NodeRun:
-    assert isinstance(fact.data, NodeTimedOut)
-    return run.timed_out(fact.data)
-
-
-_RUN_CHANGES: dict[type[EventData], Callable[[NodeRun, Fact], NodeRun]] = {
-    NodeStarted: _started,
-    PodCreated: _placed,
-    PodTerminated: _terminated,
-    NodeCompleted: _completed,
-    NodeFailed: _failed,
-    NodeSkipped: _skipped,
-    NodeRetrying: _retrying,
-    NodeWaiting: _waiting,
-    NodeExpanded: _expanded,
-    NodeTimedOut: _timed_out,
-    InputRequired: _asking,
-    InputReceived: _answered,
-}
 
 
 def _on_requested(state: State, fact: Fact) -> State:
@@ -362,7 +299,15 @@ def _on_outputs(state: State, fact: Fact) -> State:
 
 def _on_progress(state: State, fact: Fact) -> State:
     assert isinstance(fact.data, Progress)
-    return msgspec.structs.replace(state, percent=fact.data.percent)
+    before = state.progress
+    had_time_left = before is not None and before.eta_ms is not None and not before.overrun
+    has_time_left = fact.data.eta_ms is not None and not fact.data.overrun
+    alarm = state.head_seq + 1 if has_time_left and not had_time_left else state.alarm
+    return msgspec.structs.replace(state, progress=fact.data, progress_at=fact.at, alarm=alarm)
+
+
+def _on_idling(state: State, fact: Fact) -> State:
+    return state if state.has_idled else msgspec.structs.replace(state, has_idled=True)
 
 
 def _on_ended(state: State, fact: Fact) -> State:
@@ -383,6 +328,8 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     Progress: _on_progress,
     NodesDeclared: _on_declared,
     OutputsReported: _on_outputs,
+    ExecutionPaused: _on_idling,
+    InputRequired: _on_idling,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
 

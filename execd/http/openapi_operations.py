@@ -62,6 +62,21 @@ CURSORS = (
     Parameter(name="lastEventId", about="Another name of `after`."),
     Parameter(name="ticket", about="A one-use credential from `/api/v1/tickets`."),
 )
+REPLAY = (
+    Parameter(
+        name="speed",
+        type="number",
+        about="Replay what has ended in its own rhythm, so many times as fast: 0.1 to 1000.",
+    ),
+    Parameter(
+        name="idle_limit_s",
+        type="number",
+        about="With `speed`: longer silences count as so many seconds, before the speed divides them.",
+    ),
+)
+REPLAY_DETAILS = (
+    " With `speed` the same events come as they came then; after a cursor the rhythm goes on from there. 409: it runs."
+)
 SSE_DETAILS = (
     "`event:` is the type, `id:` the seq, `data:` the event as one line of JSON. The first block carries `retry:`. "
     "Silence is broken by the two bytes `:\\n`. The stream ends after `result_stored`; when it ends before, an `evicted` "
@@ -233,7 +248,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *DEFINITION_OPERATIONS,
     Operation(
         method="get", path=f"{ONE}/stream", id="stream", about="Follow one execution live, from any point.",
-        tag="streams", media_type="text/event-stream", parameters=CURSORS, problems=(404, 429), details=SSE_DETAILS,
+        tag="streams", media_type="text/event-stream", parameters=(*CURSORS, *REPLAY), problems=(404, 409, 429),
+        details=SSE_DETAILS + REPLAY_DETAILS,
     ),
     Operation(
         method="get", path=f"{API}/stream", id="multi_stream", about="Follow several executions over one connection.",
@@ -243,7 +259,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="get", path=f"{ONE}/ws", id="socket", about="Follow and steer one execution over a WebSocket.",
-        tag="streams", is_socket=True, parameters=CURSORS[1:], details=SOCKET_DETAILS,
+        tag="streams", is_socket=True, parameters=(*CURSORS[1:], *REPLAY), details=SOCKET_DETAILS + REPLAY_DETAILS,
     ),
     Operation(
         method="get", path=f"{API}/ws", id="multi_socket", about="Follow and steer any executions over one WebSocket.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from quart import Request, Websocket
 
@@ -17,6 +19,7 @@ MAX_PAGE = 200
 DEFAULT_PAGE = 50
 MAX_EVENTS_PAGE = 1000
 DEFAULT_EVENTS_PAGE = 200
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 class QueryReader:
@@ -52,6 +55,16 @@ class QueryReader:
             self._faults.add(name, f"is {text}", f"a whole number {allowed}")
             return default
         return int(text)
+
+    def number(self, name: str, allowed: Range[float]) -> float | None:
+        """Read a decimal number; None where it is not given."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if _NUMBER.fullmatch(text) is None or not allowed.low <= float(text) <= allowed.high:
+            self._faults.add(name, "is no such number", f"a number {allowed}")
+            return None
+        return float(text)
 
     def fault(self, name: str, message: str, accepted: str) -> None:
         self._faults.add(name, message, accepted)

@@ -17,10 +17,12 @@ from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
 from execd.core.event_types import RESULT_STORED
 from execd.core.fields import Faults, Fields, Range
+from execd.core.replay import Rhythm
 from execd.http.access import Identity, Role
 from execd.http.executions import COMMANDS, find_visible
 from execd.http.front import Front
 from execd.http.problems import problem_of
+from execd.http.replaying import open_replay
 from execd.http.schemas import decode_json, parse_input, parse_stdin
 from execd.http.sse import REVOKED, Pace
 from execd.ports import Command, EvictedError, ExecutionRecord, Subscription
@@ -60,6 +62,15 @@ MAX_ID_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a client is in a journal, and how it goes on."""
+
+    after_seq: int = 0
+    rhythm: Rhythm | None = None
+    """Of a replay; None: as fast as may be, then live."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What a client said."""
 
@@ -96,7 +107,7 @@ class SocketSession:
         self._reason = "internal_error"
         self._scope = trio.CancelScope()
 
-    async def run(self, receive: Callable[[], Awaitable[str | bytes]], *, after_seq: int) -> str:
+    async def run(self, receive: Callable[[], Awaitable[str | bytes]], *, place: Place) -> str:
         """Serve until there is a reason to end, and give it (a key of `CLOSE_CODES`)."""
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -105,7 +116,7 @@ class SocketSession:
                 nursery.start_soon(self._end_in_time)
                 nursery.start_soon(self._end_when_revoked)
                 if self._only is not None:
-                    await self._follow_only(nursery, self._only, after_seq)
+                    await self._follow_only(nursery, self._only, place)
                 nursery.start_soon(self._read, nursery, receive)
         return self._reason
 
@@ -143,27 +154,32 @@ class SocketSession:
 
     # --- following
 
-    async def _follow_only(self, nursery: trio.Nursery, record: ExecutionRecord, after_seq: int) -> None:
-        if _is_complete(record, after_seq):
+    async def _follow_only(self, nursery: trio.Nursery, record: ExecutionRecord, place: Place) -> None:
+        if _is_complete(record, place.after_seq):
             self._end("complete")
             return
         try:
-            await nursery.start(partial(self._follow, record, after_seq))
+            await nursery.start(partial(self._follow, record, place))
         except ExecdError as error:
             await self._send(error_message(error))
             self._end(error.code)
 
-    async def _follow(self, record: ExecutionRecord, after_seq: int, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _follow(self, record: ExecutionRecord, place: Place, *, task_status: trio.TaskStatus[None]) -> None:
         scope = trio.CancelScope()
-        subscribing = self._front.engine.subscribe(record.id, workspace=record.workspace, after_seq=after_seq)
+        subscribing = self._front.engine.subscribe(record.id, workspace=record.workspace, after_seq=place.after_seq)
         with scope:
             async with subscribing as subscription:
                 self._followed[record.id] = scope
                 task_status.started()
                 try:
-                    await self._forward(subscription)
+                    await self._forward(await self._paced(subscription, place.rhythm))
                 finally:
                     del self._followed[record.id]
+
+    async def _paced(self, subscription: Subscription, rhythm: Rhythm | None) -> Subscription:
+        return (
+            subscription if rhythm is None else await open_replay(subscription, rhythm, store=self._front.engine.store)
+        )
 
     async def _forward(self, subscription: Subscription) -> None:
         try:
@@ -235,7 +251,7 @@ class SocketSession:
         answer = {"type": "ack", "execution_id": record.id, "head_seq": record.head_seq}
         if _is_complete(record, after_seq):
             return answer | {"is_complete": True}
-        await nursery.start(partial(self._follow, record, after_seq))
+        await nursery.start(partial(self._follow, record, Place(after_seq)))
         return answer | {"is_complete": False}
 
     def _unsubscribe(self, message: Message) -> dict[str, Any]:

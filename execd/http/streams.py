@@ -8,8 +8,8 @@ from functools import partial
 
 from quart import Quart, Response, request
 
-from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.fields import Faults
+from execd.core.replay import Rhythm
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response
 from execd.http.boundary import resources_of
@@ -21,6 +21,7 @@ from execd.http.framing import Dialect
 from execd.http.front import Front
 from execd.http.multi_feed import MultiFeed
 from execd.http.queries import QueryReader
+from execd.http.replaying import REPLAY_NAMES, check_replayable, open_replay, parse_rhythm
 from execd.http.schemas import API
 from execd.http.sse import CONTENT_TYPE, HEADERS, NATIVE, EventStreamBody, Feed, JournalFeed, Pace
 from execd.ports import ExecutionRecord, Subscription
@@ -46,13 +47,6 @@ def pace_of(front: Front, identity: Identity) -> Pace:
         retry_ms=round(front.uniform(*RETRY_MS)),
         may_stay=partial(front.may_stay, identity),
     )
-
-
-def refuse_speed(value: str | None) -> None:
-    """Raise InvalidRequestError for the replay rhythm that is not there yet."""
-    if value is not None:
-        fault = FieldFault(path="speed", message="is not supported yet", accepted="no such parameter")
-        raise InvalidRequestError("speed is not supported yet; accepted: no such parameter", faults=(fault,))
 
 
 async def subscribe(front: Front, record: ExecutionRecord, *, after_seq: int) -> Subscription:
@@ -92,18 +86,27 @@ class StreamRoutes:
     async def stream(self, execution_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         record = await find_visible(self._front, identity, execution_id)
-        self._check_query(repeated=())
-        return await self._answer([record], identity)
+        query = QueryReader(request, known=(*QUERY_NAMES, *REPLAY_NAMES))
+        rhythm = parse_rhythm(query)
+        query.finish()
+        if rhythm is not None:
+            check_replayable(record)
+        return await self._answer([record], identity, rhythm=rhythm)
 
     async def multi_stream(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
-        self._check_query(repeated=("execution",))
+        QueryReader(request, known=QUERY_NAMES, repeated=("execution",)).finish()
         names = _parse_names(request.args.getlist("execution"))
         records = [await find_visible(self._front, identity, name) for name in names]
         return await self._answer(records, identity, is_multi=True)
 
     async def _answer(
-        self, records: Sequence[ExecutionRecord], identity: Identity, *, is_multi: bool = False
+        self,
+        records: Sequence[ExecutionRecord],
+        identity: Identity,
+        *,
+        is_multi: bool = False,
+        rhythm: Rhythm | None = None,
     ) -> Response:
         """Four cases: garbage for a cursor; nothing will ever follow it; only the headers are asked for; a stream."""
         found = find_cursor(
@@ -117,13 +120,15 @@ class StreamRoutes:
         subscriptions = [
             await subscribe(self._front, record, after_seq=seq) for record, seq in zip(records, after, strict=True)
         ]
+        if rhythm is not None:
+            subscriptions = [await self._replay(subscriptions[0], rhythm)]
         feed: Feed = MultiFeed(subscriptions, after) if is_multi else JournalFeed(subscriptions[0])
         body = EventStreamBody(feed, pace_of(self._front, identity), None if is_multi else shortcut(NATIVE))
         return stream_response(self._front, body, headers=HEADERS, content_type=CONTENT_TYPE)
 
-    def _check_query(self, *, repeated: tuple[str, ...]) -> None:
-        refuse_speed(request.args.get("speed"))
-        QueryReader(request, known=QUERY_NAMES, repeated=repeated).finish()
+    async def _replay(self, subscription: Subscription, rhythm: Rhythm) -> Subscription:
+        engine, streams = self._front.engine, self._front.streams
+        return await open_replay(subscription, rhythm, store=engine.store, draining=streams.draining)
 
 
 def _parse_names(names: Sequence[str]) -> list[str]:

@@ -18,9 +18,10 @@ from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
+from execd.http.replaying import REPLAY_NAMES, check_replayable, parse_rhythm
 from execd.http.schemas import API
-from execd.http.socket_session import CLOSE_CODES, SocketSession, error_message
-from execd.http.streams import pace_of, refuse_speed
+from execd.http.socket_session import CLOSE_CODES, Place, SocketSession, error_message
+from execd.http.streams import pace_of
 from execd.ports import ExecutionRecord
 
 log = structlog.get_logger()
@@ -45,11 +46,11 @@ class SocketRoutes:
             try:
                 identity = await self._admit()
                 record = await find_visible(self._front, identity, execution_id)
-                after_seq = _read_after(record)
+                place = _read_place(record)
             except ExecdError as error:
                 await refuse(error)
             else:
-                await self._run(identity, only=record, after_seq=after_seq)
+                await self._run(identity, only=record, place=place)
 
     async def many(self) -> None:
         """Follow and steer whatever the client names in its messages."""
@@ -60,7 +61,7 @@ class SocketRoutes:
             except ExecdError as error:
                 await refuse(error)
             else:
-                await self._run(identity, only=None, after_seq=0)
+                await self._run(identity, only=None, place=Place())
 
     async def _admit(self) -> Identity:
         """Check host, origin and credential, before anything is said."""
@@ -69,12 +70,12 @@ class SocketRoutes:
             check_request_origin(self._front, websocket)
         return await require(self._front, websocket, Role.VIEWER)
 
-    async def _run(self, identity: Identity, *, only: ExecutionRecord | None, after_seq: int) -> None:
+    async def _run(self, identity: Identity, *, only: ExecutionRecord | None, place: Place) -> None:
         await websocket.accept()
         session = SocketSession(self._front, identity, websocket.send, pace=pace_of(self._front, identity), only=only)
         reason = "internal_error"
         try:
-            reason = await session.run(websocket.receive, after_seq=after_seq)
+            reason = await session.run(websocket.receive, place=place)
         except* Exception:
             log.exception("socket_crashed")
         await websocket.close(CLOSE_CODES.get(reason, OTHER_CODE), reason)
@@ -87,8 +88,11 @@ async def refuse(error: ExecdError) -> None:
     await websocket.close(CLOSE_CODES.get(error.code, OTHER_CODE), error.code)
 
 
-def _read_after(record: ExecutionRecord) -> int:
-    refuse_speed(websocket.args.get("speed"))
-    QueryReader(websocket, known=QUERY_NAMES).finish()
+def _read_place(record: ExecutionRecord) -> Place:
+    query = QueryReader(websocket, known=(*QUERY_NAMES, *REPLAY_NAMES))
+    rhythm = parse_rhythm(query)
+    query.finish()
+    if rhythm is not None:
+        check_replayable(record)
     found = find_cursor(None, [(name, websocket.args.get(name)) for name in QUERY_NAMES])
-    return parse_cursor(found, [record.head_seq])[0]
+    return Place(parse_cursor(found, [record.head_seq])[0], rhythm)

@@ -10,6 +10,7 @@ import msgspec
 
 from execd.core.codec import StoredEvent
 from execd.core.events import DefinitionId, ExecutionId, Failure, Status, WorkspaceId
+from execd.core.history import RunTimes
 
 
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: Failure | None = None
+    times: RunTimes | None = None
+    """For the history of the definition it was made of; dropped where that is gone."""
 
     @property
     def is_terminal(self) -> bool:
@@ -162,6 +165,10 @@ class Store(Protocol):
         self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
     ) -> Sequence[StoredEvent]:
         """Read on in a journal: at least one event if there is one, then as many as fit in `limit_bytes`; empty at the end."""
+
+    async def read_history(self, workspace: WorkspaceId, definition: DefinitionId) -> Sequence[RunTimes]:
+        """Give how long the last successful executions of a definition took, oldest first, at most `KEPT_RUNS`; it outlives
+        the executions themselves and goes with the definition."""
 
     async def sweep(self, *, finished_before: datetime, limit: int) -> int:
         """Delete at most `limit` executions that ended before then, journals and all; give how many went."""

@@ -6,6 +6,7 @@ Playwright's synchronous API runs an event loop of its own, so these tests are p
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -309,3 +310,41 @@ def test_a_workflow_fits_a_narrow_screen(page: Page) -> None:
     assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
     page.get_by_role("button", name="reject").click()
     expect(page.locator("#badge")).to_have_text("completed")
+
+
+def test_the_time_left_is_shown_once_it_is_known(page: Page, server: ServerProcess) -> None:
+    """After three runs of a saved workflow the fourth says how long it takes, and the words go with its end."""
+    nodes = [{"id": "a", "type": "wait", "seconds": 0.7}, {"id": "b", "type": "wait", "seconds": 0.7, "needs": ["a"]}]
+    document = {"kind": "workflow", "name": "slow", "nodes": nodes}
+    headers = {"Authorization": f"Bearer {server.token}"}
+    saved = page.request.post(f"{server.url}/api/v1/definitions", headers=headers, data=document).json()
+
+    def run_saved() -> None:
+        made = page.request.post(
+            f"{server.url}/api/v1/executions", headers=headers, data={"definition": saved["id"]}
+        ).json()
+        page.goto(f"{server.url}/#{made['id']}")
+
+    for _ in range(3):
+        run_saved()
+        expect(page.locator("#badge")).to_have_text("completed")
+    run_saved()
+
+    expect(page.locator("#time-left")).to_have_text(re.compile("of 2 nodes, [0-9]+ % · about [12] s left"))
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(page.locator("#time-left")).to_be_hidden()
+
+
+def test_a_finished_run_is_replayed_as_it_happened(page: Page) -> None:
+    """Its nodes run again before one's eyes, with the times of then, and nothing can be cancelled or answered in it."""
+    run(page, APPROVAL)
+    page.get_by_role("button", name="approve").click()
+    expect(page.locator("#badge")).to_have_text("completed")
+
+    page.get_by_label("Replay").select_option("1")
+
+    expect(page.locator("#detail")).to_contain_text("replay, 1 × as fast")
+    expect(node(page, "ask")).to_have_attribute("data-status", "completed")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(page.get_by_label("Replay")).to_be_visible()

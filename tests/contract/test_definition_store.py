@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,8 @@ from execd.adapters.memory_store import MemoryStore
 from execd.adapters.sqlite_schema import MIGRATIONS
 from execd.adapters.sqlite_store import SqliteStore, open_sqlite_store
 from execd.core.errors import InvalidRequestError
-from execd.core.events import DefinitionId, Status
+from execd.core.events import DefinitionId, ExecutionId, NodeId, Status
+from execd.core.history import KEPT_RUNS, RunTimes
 from execd.ports import (
     Definition,
     DefinitionFilter,
@@ -248,3 +250,71 @@ async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
         assert await store.write([append(3, 4)]) == [Stored()]
         assert await journal(store) == [3, 4]
         assert isinstance(await store.definitions.save_definition(definition()), Saved)
+
+
+def times(number: int) -> RunTimes:
+    return RunTimes(nodes={NodeId("a"): number, NodeId("each"): (20, 3), NodeId("no"): None}, total_ms=number)
+
+
+async def run_of(store: AnyStore, number: int, *, kept: RunTimes | None, **changes: object) -> None:
+    """Store an execution made of `D1` from its first event to its last."""
+    made = ExecutionId(f"exec-{number}")
+    first = create(made, definition=D1, definition_version=1, **changes)
+    last = append(3, 4, execution_id=made, status=Status.COMPLETED)
+    await store.write([first, msgspec.structs.replace(last, times=kept)])
+
+
+async def test_a_history_is_kept_with_the_last_write(store: AnyStore) -> None:
+    """How long it took is there when the result is, once, whatever is written again because an answer was lost."""
+    await store.definitions.save_definition(definition())
+    assert list(await store.read_history(W1, D1)) == []
+
+    await run_of(store, 1, kept=times(7))
+    last = append(3, 4, execution_id=ExecutionId("exec-1"), status=Status.COMPLETED)
+    assert await store.write([msgspec.structs.replace(last, times=times(7))]) == [Stored()]
+
+    assert list(await store.read_history(W1, D1)) == [times(7)]
+    assert list(await store.read_history(W2, D1)) == []
+
+
+async def test_a_history_has_the_last_runs_only(store: AnyStore) -> None:
+    """A definition that runs every minute for a year does not fill the disk; and the newest tell most."""
+    await store.definitions.save_definition(definition())
+
+    for number in range(KEPT_RUNS + 5):
+        await run_of(store, number, kept=times(number))
+
+    kept = [run.total_ms for run in await store.read_history(W1, D1)]
+    assert kept == list(range(5, KEPT_RUNS + 5))
+
+
+async def test_a_write_that_is_refused_leaves_no_history(store: AnyStore) -> None:
+    """A stale owner teaches nothing."""
+    await store.definitions.save_definition(definition())
+    await store.write([create(definition=D1)])
+
+    refused = append(3, 4, epoch=9, status=Status.COMPLETED)
+    await store.write([msgspec.structs.replace(refused, times=times(1))])
+
+    assert list(await store.read_history(W1, D1)) == []
+
+
+async def test_a_history_outlives_its_executions_and_goes_with_its_definition(store: AnyStore) -> None:
+    """Retention sweeps journals, not what was learned; who deletes a definition deletes that too, for good."""
+    await store.definitions.save_definition(definition())
+    await run_of(store, 1, kept=times(1))
+    assert await store.sweep(finished_before=AT + timedelta(days=1), limit=10) == 1
+    assert len(await store.read_history(W1, D1)) == 1
+
+    await store.definitions.delete_definition(W1, D1)
+    await run_of(store, 2, kept=times(2))
+    assert list(await store.read_history(W1, D1)) == []
+
+
+async def test_an_execution_of_no_definition_leaves_no_history(store: AnyStore) -> None:
+    """Nor does one of another workspace whose definition happens to be named alike."""
+    await store.definitions.save_definition(definition())
+    await run_of(store, 1, kept=times(1), workspace=W2)
+    await run_of(store, 2, kept=None)
+
+    assert list(await store.read_history(W1, D1)) == []

@@ -166,11 +166,12 @@ class FakeEngine:
         self._log(execution_id).append(first)
 
     async def add(
-        self, execution_id: ExecutionId, *data: EventData, status: Status = Status.RUNNING
+        self, execution_id: ExecutionId, *data: EventData, status: Status = Status.RUNNING, at_s: float = 0.0
     ) -> list[StoredEvent]:
-        """Store further events, then publish them."""
+        """Store further events, then publish them; they happened so many seconds after the first."""
         record = self.memory.records[execution_id]
-        facts = [Fact(data=one, at=EPOCH, node=NodeId("main"), attempt=1) for one in data]
+        at = EPOCH + timedelta(seconds=at_s)
+        facts = [Fact(data=one, at=at, node=NodeId("main"), attempt=1) for one in data]
         numbered = enumerate(facts, start=record.head_seq + 1)
         events = [number_fact(execution_id, seq, fact) for seq, fact in numbered]
         write = Append(
@@ -183,17 +184,18 @@ class FakeEngine:
         log.wake()
         return events
 
-    async def write(self, execution_id: ExecutionId, text: str, *, offset: int = 0) -> None:
+    async def write(self, execution_id: ExecutionId, text: str, *, offset: int = 0, at_s: float = 0.0) -> None:
         """Store one piece of stdout."""
-        await self.add(execution_id, Output(stream=Stream.STDOUT, offset=offset, text=text))
+        await self.add(execution_id, Output(stream=Stream.STDOUT, offset=offset, text=text), at_s=at_s)
 
-    async def finish(self, execution_id: ExecutionId, *, total_bytes: int = 0) -> None:
+    async def finish(self, execution_id: ExecutionId, *, total_bytes: int = 0, at_s: float = 0.0) -> None:
         """Store the terminal event and the result."""
         await self.add(
             execution_id,
             ExecutionCompleted(status=Status.COMPLETED, duration_ms=1),
             make_result(total_bytes),
             status=Status.COMPLETED,
+            at_s=at_s,
         )
 
     def _log(self, execution_id: ExecutionId) -> BroadcastLog:

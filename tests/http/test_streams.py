@@ -142,16 +142,6 @@ async def test_head_starts_nothing() -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
 
 
-async def test_speed_is_refused_by_name() -> None:
-    """A parameter that is silently ignored is worse than none."""
-    door = await make_door()
-    execution_id = await door.finished()
-
-    answer = await door.ask("GET", f"{URL}/{execution_id}/stream?speed=2")
-
-    assert (answer.status, answer.json()["errors"][0]["path"]) == (400, "speed")
-
-
 @pytest.mark.behaviour(19)
 async def test_too_many_streams_are_refused_before_the_headers() -> None:
     """A status can only be given before the first byte; Retry-After says when to come back."""

@@ -214,7 +214,7 @@ async def test_going_down_closes_with_1012(target: str) -> None:
         (None, "/api/v1/ws", None, 4401),
         ("foreign", "/api/v1/executions/{id}/ws", None, 4404),
         ("viewer", "/api/v1/executions/{id}/ws?after=9", None, 4400),
-        ("viewer", "/api/v1/executions/{id}/ws?speed=2", None, 4400),
+        ("viewer", "/api/v1/executions/{id}/ws?speed=0", None, 4400),
         ("viewer", "/api/v1/ws?after=1", None, 4400),
         (None, "/api/v1/ws", "https://evil.example", 4403),
     ],

@@ -362,13 +362,25 @@ class Replay:
     # The whole.
 
     def _check_progress(self, data: Progress) -> None:
-        total = len(self._root.nodes)
+        """Skipped nodes count nowhere; of a `map` that runs its items count, each to the millionth of a node."""
+        views = self._root.views
+        skipped = sum(view.status == "skipped" for view in views.values())
+        total = len(views) - skipped
         done = total - self._root.left
-        if (data.done, data.total, data.percent) != (done, total, 100 * done // total):
-            self.wrong.append(f"progress {data}, and {done} of {total} are over")
+        shares = done * 10**6 + sum(self._item_shares(name) for name in views)
+        percent = max(self._percent, 100 * shares // (total * 10**6))
+        if (data.done, data.total, data.percent) != (done, total, percent):
+            self.wrong.append(f"progress {data}, and {done} of {total} are over, {shares} shares")
         if data.percent <= self._percent:
             self.wrong.append(f"progress {data.percent} after {self._percent}")
         self._percent = data.percent
+
+    def _item_shares(self, name: str) -> int:
+        view = self._root.views[name]
+        if view.status != "expanded" or view.expected is None or not isinstance(self._root.nodes[name].spec, MapSpec):
+            return 0
+        over = [scope for scope in view.closed if scope.failure is not None or not _is_cut(scope)]
+        return len(over) * (10**6 // max(1, len(view.expected[1])))
 
     def _check_end(self, data: ExecutionEnded) -> None:
         for scope in self._scopes.values():
@@ -413,6 +425,16 @@ class Replay:
 
 def _keeps_going(node: Node) -> bool:
     return isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
+
+
+def _is_cut(scope: Scope) -> bool:
+    """Whether something in it was not run or not finished, because all around it ended."""
+    for name, view in scope.views.items():
+        if view.error is not None and view.error.code == CUT_SHORT:
+            return True
+        if view.status == "skipped" and any(decide(scope, need) is None for need in scope.nodes[name].needs):
+            return True
+    return False
 
 
 _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {

@@ -13,6 +13,7 @@ from execd.client_records import ExecutionList, ExecutionView, RuntimeView, Toke
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError, NotFoundError, OverloadedError
 from execd.core.events import ExecutionId, ResultStored, Status
+from execd.core.replay import Rhythm
 
 RUNTIMES = (
     RuntimeView(name="python", aliases=("py", "python3"), file_name="main.py"),
@@ -38,6 +39,8 @@ class FakeBackend:
     got_stdin: trio.Event = field(default_factory=trio.Event)
     cancelled: list[ExecutionId] = field(default_factory=list)
     interrupted: list[ExecutionId] = field(default_factory=list)
+    rhythms: list[Rhythm | None] = field(default_factory=list)
+    """How each journal was asked to be played."""
     stdin: list[tuple[bytes, bool]] = field(default_factory=list)
     answers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """What was answered; the journal then goes on."""
@@ -64,7 +67,10 @@ class FakeBackend:
         self.go_on.set()
 
     @trio.as_safe_channel
-    async def journal(self, execution_id: ExecutionId, *, after_seq: int) -> AsyncGenerator[StoredEvent, None]:
+    async def journal(
+        self, execution_id: ExecutionId, *, after_seq: int, rhythm: Rhythm | None = None
+    ) -> AsyncGenerator[StoredEvent, None]:
+        self.rhythms.append(rhythm)
         for stored in self.events[after_seq:]:
             if stored.seq == self.hold_before:
                 self.holding.set()
