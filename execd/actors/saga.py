@@ -376,7 +376,8 @@ async def run_saga(
 
 async def _read_state(record: ExecutionRecord, store: Store) -> State:
     """Fold the journal: the same function that made the state makes it again."""
-    state = new_state(graph_of(decode_spec(record.spec, kind=record.kind), name=record.name))
+    graph = graph_of(decode_spec(record.spec, kind=record.kind), name=record.name)
+    state = new_state(graph, execution_id=record.id)
     while page := await _read_page(record.id, state.head_seq, store):
         state = fold(state, (to_fact(decode_event(event.body)) for event in page))
     return state

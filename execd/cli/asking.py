@@ -110,7 +110,7 @@ class TerminalAsker:
                 values[prompt.key] = typed
             await self._view.ask(None)
             try:
-                check_answers(asked.prompts, values)
+                check_answers(asked, values)
                 await self._backend.answer(self._id, prompt_id=asked.prompt_id, values=values)
             except ExecdError as error:
                 await self._view.note(f"not answered: {error.message}")

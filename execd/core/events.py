@@ -57,7 +57,16 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Stable: `exit`, `signal:SEGV`, `limit:memory`, `worker_lost` … (core/outcome.py has the table)."""
     message: str
     details: dict[str, Any] = {}
-    """What was configured and observed, hints, and whose fault it is (`group`)."""
+    """What was configured and observed, hints, and whose fault it is (`group`); of a flow's step all that is kept of it
+    (`step`)."""
+
+    @property
+    def brief(self) -> Failure:
+        """Without what stands in its node's own event already, and may be large."""
+        if "step" not in self.details:
+            return self
+        details = {name: value for name, value in self.details.items() if name != "step"}
+        return msgspec.structs.replace(self, details=details)
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -174,7 +183,7 @@ NOT_RUN = "not_run"
 class NodeSkipped(EventData, frozen=True):
     reason: str
     """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was;
-    `skipped_by_engine`: an engine elsewhere says so."""
+    `skipped_by_engine`: an engine elsewhere says so; of a flow's step a sentence that says which condition did not hold."""
 
 
 class NodeRetrying(EventData, frozen=True):
@@ -258,13 +267,15 @@ class InputRequired(EventData, frozen=True):
     """Names this asking, so that an answer meant for an earlier one is not taken for it."""
     prompts: tuple[Prompt, ...]
     expires_at: datetime | None = None
+    is_open: bool = False
+    """Whether every answer is taken: keys may be missing or others, and values of any kind."""
 
 
 class InputReceived(EventData, frozen=True):
     prompt_id: str
     by: str
-    values: dict[str, str]
-    """Every key of the prompts, with the answer or its default."""
+    values: dict[str, Any]
+    """Every key of the prompts, with the answer or its default; what was given, where all answers were taken."""
 
 
 class ExecutionPaused(EventData, frozen=True):

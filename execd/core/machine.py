@@ -187,7 +187,7 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     if run is None or run.attempt != signal.attempt:
         return
     if run.phase is NodePhase.RETRYING:
-        if draft.state.phase is Phase.RUNNING and not draft.state.is_winding_down:
+        if draft.state.phase is Phase.RUNNING and draft.state.may_go_on(signal.node):
             start_node(draft, signal.node, attempt=run.attempt + 1)
             advance(draft)
     elif run.phase is NodePhase.WAITING:
@@ -223,7 +223,7 @@ def _input_provided(draft: Draft, signal: InputProvided) -> None:
         )
     run = draft.state.runs[node]
     assert run.asking is not None
-    values = check_answers(run.asking.prompts, signal.values)
+    values = check_answers(run.asking, signal.values)
     draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values), node=node)
     complete(draft, node, values, port=None)
     advance(draft)

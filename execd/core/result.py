@@ -88,7 +88,7 @@ def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
         reason=run.reason if run.reason != NOT_RUN else None,
         attempts=run.attempt,
         duration_ms=run.duration_ms,
-        error=run.error,
+        error=None if run.error is None else run.error.brief,
     )
 
 
