@@ -146,6 +146,7 @@ class HttpCallError(ExecdError):
         code: HttpFault,
         retryable: bool | None = None,
         was_sent: bool = False,
+        had_head: bool = False,
         errno_name: str | None = None,
         endpoint: str | None = None,
     ) -> None:
@@ -154,6 +155,8 @@ class HttpCallError(ExecdError):
         self.retryable = code not in _NEVER_RETRYABLE if retryable is None else retryable
         self.was_sent = was_sent
         """Whether the server may have got the request, and so may have carried it out."""
+        self.had_head = had_head
+        """Whether the answer had begun: its head came, and its body broke off or fell silent."""
         self.errno_name = errno_name
         """What the system called it, like `ECONNREFUSED`; None where it had no say."""
         self.endpoint = endpoint
