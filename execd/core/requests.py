@@ -10,6 +10,7 @@ import msgspec
 from execd.core.again import spec_until
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
+from execd.core.flows.parsing import parse_flow
 from execd.core.parsing import parse_script
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority
@@ -45,6 +46,10 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     if kind == "external":
         external = parse_external(body)
         return ExecutionRequest(name=external.name, spec=external.spec)
+    if kind == "flow":
+        assert isinstance(body, Mapping)
+        flow = parse_flow(body)
+        return ExecutionRequest(name=flow.name, spec=flow.spec, priority=flow.priority)
     if kind not in {None, "script"}:
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))
