@@ -18,7 +18,7 @@ from execd.core.calls import MAX_OUTPUT_BYTES, CallEnd, CallFailure, HttpCall, H
 from execd.core.flows.bodies import Encoded, encode_body
 from execd.core.flows.checks import Checks
 from execd.core.flows.conditions import Condition, compile_conditions, skip_reason, start_step_reason
-from execd.core.flows.configs import merge_node, table_of
+from execd.core.flows.configs import merge_node, rows_of, table_of
 from execd.core.flows.cookies import Told, cookies_for
 from execd.core.flows.credentials import Proof, prove
 from execd.core.flows.endings import Keeping, Sent, conclude_step, describe_failure
@@ -82,7 +82,7 @@ class Step:
             for key, value in merged.items()
             if (render := compile_tree(value, key, reader, keeps_types=options.typed and key == "body")) is not None
         ]
-        self.checks = Checks(merged.get("validations") or ())
+        self.checks = Checks(rows_of(merged.get("validations")))
         self.retry = read_rule(node.get("retry"))
 
     def begin(self, moment: Moment, told: Sequence[Told], at: datetime) -> ReadCall | SkipStep | FailStep:

@@ -60,7 +60,7 @@ def _warn_of_keys(node: Mapping[str, Any], config: Mapping[str, Any], place: Pla
         errors.add(f"{place.path}.body", text, "ignored", keys=place.keys)
     statuses = [
         rule["httpStatusCode"]
-        for rule in merge_node(node, config).get("validations", ())
+        for rule in rows_of(merge_node(node, config).get("validations"))
         if isinstance(rule, Mapping) and "httpStatusCode" in rule
     ]
     if len({js_text(status) for status in statuses}) > 1:
