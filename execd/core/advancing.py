@@ -34,6 +34,7 @@ from execd.core.events import (
     StopMode,
 )
 from execd.core.expressions import render
+from execd.core.finals import has_final_to_run, pending_before_finals, scopes_before_finals
 from execd.core.joining import CUT_SHORT
 from execd.core.moments import later, milliseconds_between
 from execd.core.nodes.kinds import Asks, Calls, Done, Expands, Fails, Runs, Skips, Waits
@@ -62,7 +63,7 @@ def advance(draft: Draft) -> None:
     state = draft.state
     if state.root.active:
         return
-    if state.root.unfinished == 0 or (state.is_winding_down and not _has_final_to_run(state, ROOT)):
+    if state.root.unfinished == 0 or (state.is_winding_down and not has_final_to_run(state, ROOT)):
         end(draft)
 
 
@@ -77,7 +78,7 @@ def _go_on_once(draft: Draft) -> bool:
         start_node(draft, node, attempt=1)
     elif (cut := _next_to_cut(state)) is not None:
         _cut_short(draft, cut)
-    elif failed := _scopes_before_finals(state):
+    elif failed := scopes_before_finals(state):
         _skip_before_finals(draft, failed[0])
     elif scopes := _scopes_to_close(state):
         _skip_rest(draft, scopes)
@@ -115,30 +116,8 @@ def _cut_short(draft: Draft, node: NodeId) -> None:
     draft.tell(NodeFailed(duration_ms=duration_ms, error=error), node=node)
 
 
-def _scopes_before_finals(state: State) -> list[str]:
-    """Graphs that have failed and have nodes that run all the same: these come after the rest was skipped."""
-    if state.stop is not None or (state.root.failure is None and len(state.scopes) == 1):
-        return []
-    return sorted(
-        name
-        for name, run in state.scopes.items()
-        if run.failure is not None
-        and run.plan.finals
-        and not run.active
-        and state.may_go_on(node_in(name, run.plan.finals[0]))
-        and _pending_before_finals(state, name)
-    )
-
-
-def _pending_before_finals(state: State, scope: str) -> list[NodeId]:
-    nodes = [
-        node_in(scope, local) for local, each in state.scopes[scope].plan.nodes.items() if not each.node.is_always_run
-    ]
-    return [node for node in nodes if state.run_of(node).phase is NodePhase.PENDING]
-
-
 def _skip_before_finals(draft: Draft, scope: str) -> None:
-    for node in _pending_before_finals(draft.state, scope)[:FACTS_PER_STEP]:
+    for node in pending_before_finals(draft.state, scope)[:FACTS_PER_STEP]:
         draft.tell(NodeSkipped(reason=NOT_RUN), node=node)
 
 
@@ -155,14 +134,8 @@ def _scopes_to_close(state: State) -> list[str]:
         and not run.active
         and run.unfinished
         and (is_stopping or not state.may_start_in(name))
-        and not _has_final_to_run(state, name)
+        and not has_final_to_run(state, name)
     )
-
-
-def _has_final_to_run(state: State, scope: str) -> bool:
-    """Whether something is still to run although all else has failed; a paused execution waits with it."""
-    nodes = (node_in(scope, local) for local in state.scopes[scope].plan.finals)
-    return any(state.may_go_on(node) and not state.run_of(node).phase.is_over for node in nodes)
 
 
 def _skip_rest(draft: Draft, scopes: list[str]) -> None:

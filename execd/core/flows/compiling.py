@@ -57,7 +57,7 @@ def flow_graph(spec: FlowSpec) -> Graph:
 
 def step_ids(config: Mapping[str, Any]) -> tuple[NodeId, ...]:
     """Name the node of every step, `finally` included: its own id where that is a name, else `step-N`."""
-    listed = [js_text(table_of(node).get("id")) for node in _listed(config)]
+    listed = [js_text(table_of(node).get("id", "")) for node in _listed(config)]
     taken = {name for name in listed if _ID.fullmatch(name)}
     found: list[NodeId] = []
     for index, name in enumerate(listed):
