@@ -25,8 +25,6 @@ from execd.http.problems import MediaTypeError, UnsupportedKindError
 from execd.ports import ExecutionRecord, ProvideInput, SendStdin
 
 API = "/api/v1"
-LATER_KINDS = ("flow",)
-"""Kinds the design has and this version does not: refused by name, so that a client can tell from a slip."""
 MAX_STDIN_BYTES = 1024 * 1024
 """What a pod's stdin buffer holds."""
 MAX_KEY_CHARS = 255
@@ -123,9 +121,8 @@ def _check_kind(body: Mapping[str, object]) -> tuple[FieldFault, ...]:
     kind = body.get("kind")
     accepted = ", ".join(KINDS)
     if isinstance(kind, str) and kind not in KINDS:
-        words = "is not supported yet" if kind in LATER_KINDS else "is not known"
-        fault = FieldFault(path="kind", message=f"{kind[:64]!r} {words}", accepted=accepted)
-        raise UnsupportedKindError(f"kind {kind[:64]!r} {words}; accepted: {accepted}", faults=(fault,))
+        fault = FieldFault(path="kind", message=f"{kind[:64]!r} is not known", accepted=accepted)
+        raise UnsupportedKindError(f"kind {kind[:64]!r} is not known; accepted: {accepted}", faults=(fault,))
     return (FieldFault(path="kind", message="is missing", accepted=accepted),) if kind is None else ()
 
 

@@ -15,6 +15,7 @@ from execd.core.fields import MAX_FAULTS, Faults, Fields, Range, is_nested_deepe
 from execd.core.flows.specs import FlowSpec
 from execd.core.flows.trees import MAX_DEPTH
 from execd.core.flows.validator import validate
+from execd.core.flows.warnings import warn
 from execd.core.parsing import read_name, read_priority
 from execd.core.specs import Priority
 
@@ -55,6 +56,16 @@ def parse_flow(body: Mapping[str, Any]) -> FlowRequest:
     if faults.found:
         raise InvalidRequestError(summarise(faults.found), faults=tuple(faults.found))
     return FlowRequest(name=name or "flow", spec=spec, priority=priority)
+
+
+def flow_warnings(body: Mapping[str, Any]) -> tuple[FieldFault, ...]:
+    """Say what a flow that may run will not do, or not as its author may think."""
+    return tuple(
+        FieldFault(
+            path=str(each["field"]), message=each["message"], accepted=each.get("suggestion", "see docs/flows.md")
+        )
+        for each in warn(body)[:MAX_FAULTS]
+    )
 
 
 def _read_input(fields: Fields, faults: Faults) -> dict[str, Any]:
