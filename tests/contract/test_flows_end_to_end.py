@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from execd.core.events import Event, InputRequired, NodeSkipped, ResultStored, Status
+from execd.core.yaml_text import parse_yaml
 from execd.embed import EmbeddedEngine, Run, open_engine
 from execd.settings import OutboundSettings, SandboxSettings, Settings
 from tests.support.wild_server import (
@@ -208,3 +209,41 @@ async def test_nobody_at_the_other_end_is_told_in_known_words(tmp_path: Path) ->
     assert messages[0] == f"Network error: connect ECONNREFUSED 127.0.0.1:{port}"
     assert messages[1].endswith(" no-such-host.invalid")
     assert "getaddrinfo" in messages[1]
+
+
+async def example_api(request: Received, stream: trio.abc.Stream) -> None:
+    """What the examples speak to."""
+    path, method = request.target, request.method
+    body: Any = {}
+    status = "200 OK"
+    if path == "/login":
+        body = {"token": "t-1", "user": {"id": 7, "role": "user"}}
+    elif path == "/users/7":
+        is_known = request.headers.get("authorization") == "Bearer t-1"
+        body, status = ({"id": 7, "name": "Ada"}, status) if is_known else ({}, "401 Unauthorized")
+    elif path == "/people" and method == "POST":
+        body, status = {"id": 5, **msgspec.json.decode(request.body)}, "201 Created"
+    elif method == "DELETE":
+        await stream.send_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return
+    await stream.send_all(answer(msgspec.json.encode(body), status=status, headers=JSON))
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("login-and-look.yaml", ["/login", "/users/7", "/logout"]),
+        ("rows.json", ["/people", "/people/5", "/people", "/people/5"]),
+    ],
+)
+async def test_the_examples_run(name: str, targets: list[str], tmp_path: Path) -> None:
+    """People copy what is nearest to what they want."""
+    path = Path(__file__).parents[2] / "examples" / "flows" / name
+    config = parse_yaml(path.read_bytes()) if path.suffix == ".yaml" else msgspec.json.decode(path.read_bytes())
+    async with world(tmp_path, example_api) as (engine, server):
+        config["defaults"]["baseUrl"] = server.url("").rstrip("/")
+        run = await engine.submit_request(config)
+        end = await run.result()
+
+    assert (end.status, end.error) == ("completed", None)
+    assert [request.target for request in server.requests] == targets
