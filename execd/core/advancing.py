@@ -34,7 +34,7 @@ from execd.core.events import (
     StopMode,
 )
 from execd.core.expressions import render
-from execd.core.finals import has_final_to_run, pending_before_finals, scopes_before_finals
+from execd.core.finals import has_final_to_run, may_go_on, pending_before_finals, scopes_before_finals
 from execd.core.joining import CUT_SHORT
 from execd.core.moments import later, milliseconds_between
 from execd.core.nodes.kinds import Asks, Calls, Done, Expands, Fails, Runs, Skips, Waits
@@ -94,7 +94,7 @@ def _next_to_start(state: State) -> NodeId | None:
         return None
     has_place = state.slot is SlotPlace.HELD and state.has_free_place
     for node in state.ready:
-        if (has_place or not state.planned(node).type.takes_place) and state.may_go_on(node):
+        if (has_place or not state.planned(node).type.takes_place) and may_go_on(state, node):
             return node
         if not has_place:
             return None
@@ -106,7 +106,7 @@ def _next_to_cut(state: State) -> NodeId | None:
     if not state.is_winding_down and len(state.scopes) == 1:
         return None
     sleeping = sorted(state.waiting | state.retrying)
-    return next((n for n in sleeping if not state.may_go_on(n)), None)
+    return next((n for n in sleeping if not may_go_on(state, n)), None)
 
 
 def _cut_short(draft: Draft, node: NodeId) -> None:
@@ -270,7 +270,7 @@ def may_retry(state: State, node: NodeId, outcome: Outcome) -> bool:
     policy = state.planned(node).node.retry
     may_help = policy.on_failure and not outcome.is_final and outcome.group in {"program", "limit"}
     has_reason = outcome.retryable or may_help
-    if not state.may_go_on(node) or not has_reason:
+    if not may_go_on(state, node) or not has_reason:
         return False
     return state.runs[node].attempt <= policy.retries and (policy.on_lost or not outcome.was_cut_off)
 

@@ -60,14 +60,6 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was configured and observed, hints, and whose fault it is (`group`); of a flow's step all that is kept of it
     (`step`)."""
 
-    @property
-    def brief(self) -> Failure:
-        """Without what stands in its node's own event already, and may be large."""
-        if "step" not in self.details:
-            return self
-        details = {name: value for name, value in self.details.items() if name != "step"}
-        return msgspec.structs.replace(self, details=details)
-
 
 class Usage(msgspec.Struct, frozen=True):
     """What a run cost; None where this machine cannot measure it."""

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from execd.core.events import NodeId
-from execd.core.paths import node_in
+from execd.core.joining import DEFECT
+from execd.core.paths import node_in, scope_of
 from execd.core.state import State
 from execd.core.transitions import NodePhase
+
+
+def may_go_on(state: State, node: NodeId) -> bool:
+    """Whether a node may start, be tried again or wait on: nobody stopped it, and nothing it is part of has failed.
+    The failure of its own graph does not count for one that is always run."""
+    root = state.root
+    if state.stop is not None or (root.failure is not None and root.failure[1].code == DEFECT):
+        return False
+    scope = scope_of(node)
+    run = state.scopes[scope]
+    if not (run.failure is not None and run.plan.finals and state.planned(node).node.is_always_run):
+        return root.failure is None and state.may_start_in(scope)
+    return run.node is None or (root.failure is None and state.may_start_in(scope_of(run.node)))
 
 
 def scopes_before_finals(state: State) -> list[str]:
@@ -18,7 +32,7 @@ def scopes_before_finals(state: State) -> list[str]:
         if run.failure is not None
         and run.plan.finals
         and not run.active
-        and state.may_go_on(node_in(name, run.plan.finals[0]))
+        and may_go_on(state, node_in(name, run.plan.finals[0]))
         and pending_before_finals(state, name)
     )
 
@@ -34,4 +48,4 @@ def pending_before_finals(state: State, scope: str) -> list[NodeId]:
 def has_final_to_run(state: State, scope: str) -> bool:
     """Whether something is still to run although all else has failed; a paused execution waits with it."""
     nodes = (node_in(scope, local) for local in state.scopes[scope].plan.finals)
-    return any(state.may_go_on(node) and not state.run_of(node).phase.is_over for node in nodes)
+    return any(may_go_on(state, node) and not state.run_of(node).phase.is_over for node in nodes)

@@ -14,7 +14,7 @@ from execd.core.events import EventData, Failure, NodeCompleted, NodeFailed, Nod
 from execd.core.graph import OnError
 from execd.core.nodes.kinds import AFTER, ERROR, OUT
 from execd.core.paths import ROOT, item_scope, node_in, scope_of
-from execd.core.runs import WALL, Expansion, NodeRun, ScopeRun
+from execd.core.runs import WALL, Expansion, NodeRun, ScopeRun, brief
 from execd.core.transitions import NodePhase
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def settle(state: State, node: NodeId, run: NodeRun, data: EventData) -> State:
     around = state.scopes[scope]
     around = msgspec.structs.replace(around, unfinished=around.unfinished - 1)
     if taken is None and around.failure is None and isinstance(data, NodeFailed) and data.error.code != CUT_SHORT:
-        around = msgspec.structs.replace(around, failure=(_status_of(run), data.error.brief))
+        around = msgspec.structs.replace(around, failure=(_status_of(run), brief(data.error)))
     if (isinstance(data, NodeFailed) and data.error.code == CUT_SHORT) or run.undecided:
         around = msgspec.structs.replace(around, is_cut=True)
     finished = state.finished + (scope == ROOT)

@@ -41,6 +41,7 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
+from execd.core.finals import may_go_on
 from execd.core.following import follow
 from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
@@ -187,7 +188,7 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     if run is None or run.attempt != signal.attempt:
         return
     if run.phase is NodePhase.RETRYING:
-        if draft.state.phase is Phase.RUNNING and draft.state.may_go_on(signal.node):
+        if draft.state.phase is Phase.RUNNING and may_go_on(draft.state, signal.node):
             start_node(draft, signal.node, attempt=run.attempt + 1)
             advance(draft)
     elif run.phase is NodePhase.WAITING:

@@ -18,7 +18,7 @@ from execd.core.events import (
     Stream,
     Usage,
 )
-from execd.core.runs import NodeRun
+from execd.core.runs import NodeRun, brief
 from execd.core.state import State, usage_of
 from execd.core.transitions import NodePhase
 
@@ -88,7 +88,7 @@ def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
         reason=run.reason if run.reason != NOT_RUN else None,
         attempts=run.attempt,
         duration_ms=run.duration_ms,
-        error=None if run.error is None else run.error.brief,
+        error=None if run.error is None else brief(run.error),
     )
 
 

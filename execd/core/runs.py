@@ -136,3 +136,11 @@ class ReadyLine(msgspec.Struct, frozen=True):
         while first < self.end and first not in places:
             first += 1
         return msgspec.structs.replace(self, places=places, first=first)
+
+
+def brief(failure: Failure) -> Failure:
+    """Leave out what stands in its node's own event already, and may be large."""
+    if "step" not in failure.details:
+        return failure
+    details = {name: value for name, value in failure.details.items() if name != "step"}
+    return msgspec.structs.replace(failure, details=details)

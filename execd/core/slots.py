@@ -8,6 +8,7 @@ end, answers are taken.
 from __future__ import annotations
 
 from execd.core.draft import Draft
+from execd.core.finals import may_go_on
 from execd.core.signals import AskSlot, LeaveSlot
 from execd.core.state import SlotPlace, State
 from execd.core.transitions import Phase
@@ -32,4 +33,4 @@ def _needs_slot(state: State) -> bool:
         return True
     if state.phase is not Phase.RUNNING or (state.is_winding_down and not state.root.plan.finals):
         return False
-    return any(state.planned(node).type.takes_place and state.may_go_on(node) for node in state.ready)
+    return any(state.planned(node).type.takes_place and may_go_on(state, node) for node in state.ready)

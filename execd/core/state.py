@@ -48,7 +48,7 @@ from execd.core.events import (
 )
 from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
-from execd.core.joining import DEFECT, count_phase, expand, open_scope, settle
+from execd.core.joining import count_phase, expand, open_scope, settle
 from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun
@@ -152,18 +152,6 @@ class State(msgspec.Struct, frozen=True):
         found = self.runs.get(node)
         return NodeRun(undecided=len(self.planned(node).node.needs)) if found is None else found
 
-    def may_go_on(self, node: NodeId) -> bool:
-        """Whether a node may start, be tried again or wait on: nobody stopped it, and nothing it is part of has failed.
-        The failure of its own graph does not count for one that is always run."""
-        root = self.root
-        if self.stop is not None or (root.failure is not None and root.failure[1].code == DEFECT):
-            return False
-        scope = scope_of(node)
-        run = self.scopes[scope]
-        if not (run.failure is not None and run.plan.finals and self.planned(node).node.is_always_run):
-            return root.failure is None and self.may_start_in(scope)
-        return run.node is None or (root.failure is None and self.may_start_in(scope_of(run.node)))
-
     def may_start_in(self, scope: str) -> bool:
         """Whether neither this scope nor any around it has failed, nor an item beside it that its node does not survive."""
         while True:
@@ -185,11 +173,8 @@ def new_state(graph: Graph, *, execution_id: str = "") -> State:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
         execution_id: as records have it.
     """
-    return open_scope(
-        State(execution_id=execution_id),
-        ROOT,
-        ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input),
-    )
+    run = ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input)
+    return open_scope(State(execution_id=execution_id), ROOT, run)
 
 
 def fold(state: State, facts: Iterable[Fact]) -> State:

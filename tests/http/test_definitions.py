@@ -68,7 +68,6 @@ BAD = {
     "nothing": (b"{}", 400, ["kind", "name", "language", "source"]),
     "a list": (b"[]", 400, [""]),
     "no JSON": (b"{", 400, [""]),
-    "a kind of later": (json.dumps(SCRIPT | {"kind": "external"}).encode(), 400, ["kind"]),
     "no name": (b'{"kind":"script","language":"python","source":"x"}', 400, ["name"]),
     "an empty name": (json.dumps(SCRIPT | {"name": ""}).encode(), 400, ["name"]),
     "a name like an id": (json.dumps(SCRIPT | {"name": "def-000000001"}).encode(), 400, ["name"]),

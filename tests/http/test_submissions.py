@@ -47,7 +47,6 @@ HOSTILE = {
     "NaN": (b'{"limits":{"wall_s":NaN}}', 400, "invalid_request", [""]),
     "too large": (body_of(source="x" * 70_000), 413, "payload_too_large", None),
     "nothing in it": (b"{}", 400, "invalid_request", ["kind", "language", "source"]),
-    "kind of later": (body_of(kind="external"), 400, "unsupported_kind", ["kind"]),
     "a flow without steps": (b'{"kind":"flow"}', 400, "invalid_request", ["nodes"]),
     "a flow with faults": (
         b'{"kind":"flow","nodes":[{"id":"a","method":"X","url":"{{ y }}"},null],"data":5}',
