@@ -222,6 +222,7 @@ def _to_request(call: HttpCall) -> HttpRequest:
         body=call.body,
         auth=None if call.auth is None else _to_auth(call.auth),
         cookies=call.cookies,
+        keeps_cookies=call.keeps_cookies,
         connect_s=min(CONNECT_S, call.timeout_s),
         read_s=call.timeout_s,
         total_s=call.timeout_s if call.total_s is None else call.total_s,

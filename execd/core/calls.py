@@ -68,6 +68,8 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     max_response_bytes: int
     verify_tls: bool = True
     cookies: Headers = ()
+    keeps_cookies: bool = False
+    """Whether what a redirect sets goes along with it."""
     total_s: float | None = None
     """The limit over everything, where `timeout_s` is only that of a silence; None: `timeout_s` is both."""
     expect: tuple[str, ...] = ()

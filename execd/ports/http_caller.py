@@ -65,6 +65,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Wins over an `Authorization` header."""
     cookies: Headers = ()
     """Sent as one `Cookie` header. Keeping a jar between requests is the caller's business."""
+    keeps_cookies: bool = False
+    """Whether what a redirect sets is sent on to where it leads, if that is the same origin."""
     connect_s: float = 10.0
     """Name look-up, TCP and TLS together."""
     read_s: float = 30.0

@@ -105,6 +105,7 @@ async def test_a_flow_logs_in_looks_and_cleans_up(tmp_path: Path) -> None:
         ("GET", "/logout/t-1"),
     ]
     assert server.requests[0].body == b'{"n":"3"}'
+    assert "hop=1" in server.requests[2].headers["cookie"]
     assert server.requests[3].headers["cookie"] in {"sid=abc; hop=1", "hop=1; sid=abc"}
     assert (server.requests[3].headers["x-env"], server.requests[3].headers["accept"]) == (
         "3",

@@ -140,6 +140,7 @@ class Step:
             body=body.data,
             auth=proof.credentials,
             cookies=cookies,
+            keeps_cookies=self._options.keeping.keeps_cookies,
             timeout_s=timeout_s,
             total_s=min(timeout_s * TOTAL_TIMES, MAX_TIMEOUT_S),
             max_redirects=MAX_REDIRECTS,
