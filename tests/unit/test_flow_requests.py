@@ -313,6 +313,7 @@ def test_declared_secrets_are_nowhere_in_what_is_kept() -> None:
 
     assert "s3cret-value" in call_of(node).url
     assert "s3cret-value" not in msgspec.json.encode(end.outcome.failure).decode()
+    assert end.outcome.failure.details["step"]["substitutions"][0]["value"] == "***"
 
 
 def test_what_looks_secret_is_hidden_on_demand() -> None:

@@ -7,12 +7,14 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from execd.core.errors import InvalidRequestError
+
 MAX_ROWS = 10_000
 """As items of a `map`."""
 
 
-class DataError(ValueError):
-    """The rows cannot be read; the message says why."""
+class DataError(InvalidRequestError):
+    """The rows cannot be read; the message says why. Mend the config; the same fails again."""
 
 
 def read_rows(data: Any) -> tuple[dict[str, Any], ...] | None:

@@ -27,7 +27,7 @@ from execd.core.flows.moments import Response
 from execd.core.flows.placeholders import Notes, Substitution
 from execd.core.flows.retries import RetryRule
 from execd.core.http_answers import cut_text
-from execd.core.masking import Mask
+from execd.core.masking import BLOT, Mask
 
 MAX_SHOWN_BYTES = 64 * 1024
 """Of a value that stands in the journal already, or was made of such: what was inserted, what a check looked at."""
@@ -147,7 +147,7 @@ def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) 
 
 
 def _records(made: Sequence[Substitution], keeping: Keeping) -> list[dict[str, Any]]:
-    records = [_small(each.record) for each in made]
+    records = [_small(each.record | ({"value": BLOT} if each.type == "secret" else {})) for each in made]
     return [hide_substitution(record) for record in records] if keeping.hides_named else records
 
 

@@ -19,8 +19,8 @@ from execd.core.flows.warnings import warn
 from execd.core.parsing import read_name, read_priority
 from execd.core.specs import Priority
 
-RUN_FIELDS = ("kind", "name", "priority", "startStep", "input", "environment")
-"""What is of a run and not of the config, besides the environment, which is of both."""
+RUN_FIELDS = ("kind", "name", "priority", "startStep", "input")
+"""What is of a run and not of the config."""
 _MAX_NAMES = 1000
 
 
@@ -40,7 +40,7 @@ def parse_flow(body: Mapping[str, Any]) -> FlowRequest:
     """
     faults = Faults()
     fields = Fields(body, faults, known=tuple(body))
-    config = {key: value for key, value in body.items() if key not in RUN_FIELDS or key == "environment"}
+    config = {key: value for key, value in body.items() if key not in RUN_FIELDS}
     if is_nested_deeper(config, MAX_DEPTH):
         faults.add("", "is nested too deeply", f"at most {MAX_DEPTH} levels")
         faults.raise_if_any()

@@ -91,7 +91,7 @@ def _check_data(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     try:
         read_rows(config.get("data"))
     except DataError as error:
-        errors.add("data", str(error), "type", suggestion='[{"name": "Ada"}] or {"csv": "name\\nAda"}')
+        errors.add("data", error.message, "type", suggestion='[{"name": "Ada"}] or {"csv": "name\\nAda"}')
 
 
 def _check_auth(table: Mapping[str, Any], field: str, keys: Mapping[str, Any], errors: ConfigErrors) -> None:
