@@ -528,3 +528,70 @@ def test_a_compressed_body_that_could_not_be_read_keeps_its_header() -> None:
     end = end_of({}, answer(gzip.compress(b"x"), headers=(("content-encoding", "br"),), is_decoded=False))
 
     assert end.output["response"]["headers"] == {"content-encoding": "br"}
+
+
+def test_half_characters_can_be_sent_and_kept() -> None:
+    """JavaScript has them in texts; no UTF-8 does."""
+    assert encode_body("POST", {"a\ud800": ["\ud800", 1]}, None).data == b'{"a?":["?",1]}'
+    assert read_body(b'{"a":"\\ud800"}', is_whole=True) == {"a": "?"}
+    assert read_body(b'"\\ud800', is_whole=True) == '"\\ud800'
+    assert read_body(b'["\\ud800",NaN]', is_whole=True) == '["\\ud800",NaN]'
+    deep = b"[" * 150 + b'"\\ud800"' + b"]" * 150
+    assert read_body(deep, is_whole=True) == deep.decode()
+
+
+def test_the_head_of_a_body_is_only_text() -> None:
+    """Half of a document must not be taken for another one."""
+    assert read_body(b'{"a":1}', is_whole=False) == '{"a":1}'
+
+
+def test_a_key_that_ends_in_braces_is_json_in_a_form() -> None:
+    """As axios has it."""
+    assert encode_body("POST", {"a{}": {"b": 1}}, FORM).data == b"a=%7B%22b%22%3A1%7D"
+
+
+@pytest.mark.parametrize(
+    ("told_by", "line", "url"),
+    [
+        ("http://[", "sid=1", "http://h/"),
+        ("http://h/", "sid=1", "http://["),
+        ("http://h/", f"sid={'x' * 5000}", "http://h/"),
+        ("http://10.0.0.1/", "sid=1; Domain=0.0.1", "http://10.0.0.1/"),
+    ],
+)
+def test_cookies_that_are_not_taken(told_by: str, line: str, url: str) -> None:
+    """Nothing a server or an author writes is an error of execd."""
+    assert cookies_for(url, [Told(told_by, line, 0.0)], now=1.0) == ()
+
+
+def test_a_cookie_without_a_path_belongs_to_where_it_was_set() -> None:
+    """And an unreadable date is none."""
+    told = [Told("http://h/a/b", "sid=1; Path=x; Expires=soon; Max-Age=long", 0.0)]
+
+    assert cookies_for("http://h/a/c", told, now=1.0) == (("sid", "1"),)
+    assert cookies_for("http://h/ab", told, now=1.0) == ()
+
+
+def test_a_large_request_is_shown_in_part() -> None:
+    """It is sent whole; the journal keeps the head."""
+    node = {"method": "POST", "body": {"a": "x" * 300_000}}
+
+    request = shown(node)
+
+    assert request["truncated"] is True
+    assert len(request["body"]) < 300_000
+    assert len(call_of(node).body or b"") > 300_000
+
+
+def test_names_that_look_secret_hide_what_is_inserted_there() -> None:
+    """In lists and in the records of substitutions too."""
+    config = {"variables": {"token": "abc", "b": "def"}}
+    node = {
+        "method": "POST",
+        "body": {"rows": [{"password": "{{ .vars.b }}"}], "x": "{{ .vars.token }}", "y": "{{ .vars.b }}"},
+    }
+
+    output = end_of(node, answer(), config, keeping=Keeping(hides_named=True)).output
+
+    assert output["request"]["body"]["rows"] == [{"password": "***"}]
+    assert [each["value"] for each in output["substitutions"]] == ["***", "***", "def"]

@@ -406,6 +406,10 @@ OWN = [
     ({"secrets": "x"}, "secrets"),
     ({"data": "x"}, "data"),
     ({"data": []}, "data"),
+    ({"data": {"csv": 'a\n"x"y'}}, "data"),
+    ({"nodes": [{**GOOD, "validations": [{"schema": {"type": "x"}}]}]}, "nodes[0].validations[0]"),
+    ({"nodes": [{**GOOD, "validations": [{"jsonpath": ".x", "length": "2"}]}]}, "nodes[0].validations[0]"),
+    ({"nodes": [{**GOOD, "condition": {"response": 0, "field": 5, "statusCode": "x"}}]}, "nodes[0].condition"),
     ({"data": {"csv": "a,a\n1,2"}}, "data"),
     ({"finally": {}}, "finally"),
     ({"finally": [{"id": "c", "method": "GET", "url": "/", "timeout": -1}]}, "finally[0].timeout"),
@@ -425,7 +429,7 @@ OWN = [
 @pytest.mark.parametrize(("fields", "field"), OWN)
 def test_execds_own_keys_are_checked_too(fields: dict[str, Any], field: str) -> None:
     """Each with a path, after the errors of the original."""
-    assert [e["field"] for e in validate(config(**fields))] == [field]
+    assert {e["field"] for e in validate(config(**fields))} == {field}
 
 
 def test_a_rich_config_is_valid() -> None:
@@ -498,6 +502,21 @@ def test_a_request_that_is_refused_names_every_field() -> None:
         parse_flow({"kind": "flow", "name": 5, "nodes": [{**GOOD, "method": "X"}], "startStep": 3, "input": {"a": []}})
 
     assert [fault.path for fault in caught.value.faults] == ["name", "startStep", "input.a", "nodes[0].method"]
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused() -> None:
+    """Reading it recurses."""
+    deep: dict[str, Any] = {}
+    for _ in range(200):
+        deep = {"a": deep}
+
+    with pytest.raises(InvalidRequestError, match="nested too deeply"):
+        parse_flow({"kind": "flow", "nodes": [GOOD], "x": deep})
+
+
+def test_errors_are_told_up_to_a_number() -> None:
+    """A config of many faults must not make an answer larger than itself."""
+    assert len(validate({"nodes": [{}] * 2000})) == 1000
 
 
 def test_a_request_is_the_config_beside_what_is_of_the_run() -> None:
