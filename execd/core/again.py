@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
-from execd.core.events import NOT_RUN, Event, NodeCompleted, NodeFailed, NodeId, NodeSkipped
+from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import compile_value, references
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, summarise
-from execd.core.flows.compiling import flow_graph
+from execd.core.flows.compiling import ROWS, flow_graph
 from execd.core.flows.specs import FlowSpec
 from execd.core.nodes import TYPES_BY_NAME
 from execd.core.pins import Pin
@@ -121,16 +121,19 @@ def _is_same_flow(spec: FlowSpec, former: ExecutionSpec) -> bool:
 
 
 def _flow_from(spec: FlowSpec, begin: str, journal: Iterable[Event], *, is_same: bool) -> FlowSpec:
-    """A flow is a chain: what comes before the first node to run keeps what it gave, unless the flow has changed."""
-    given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
-    skipped = {e.node for e in journal if isinstance(e.data, NodeSkipped) and e.data.reason != NOT_RUN}
+    """A flow is a chain: what comes before the first node to run keeps what it gave, unless the flow has changed. With rows
+    of data there is no part to keep."""
     own = [node.id for node in flow_graph(spec).nodes]
-    first = next((i for i, name in enumerate(own) if name not in given and name not in skipped), len(own))
+    events = list(journal)
+    given = {e.node: _pin(e.data) for e in events if isinstance(e.data, NodeCompleted) and e.node in own}
+    broken = [own.index(e.node) for e in events if isinstance(e.data, NodeFailed) and e.node in own]
+    # What stands before a node that completed and did neither complete nor fail was skipped, and will be again.
+    first = min([*broken, 1 + max((own.index(name) for name in given), default=-1)])
     if begin == FAILED and first == len(own):
         raise ConflictError("every node completed; run it again from `start` or from a node")
     if begin != FAILED:
         first = own.index(NodeId(begin))
-    kept = own[:first] if is_same else []
+    kept = own[:first] if is_same and own[0] != ROWS else []
     return msgspec.structs.replace(spec, pins={name: given[name] for name in kept if name in given})
 
 
