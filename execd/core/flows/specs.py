@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
+from execd.core.flows.configs import rows_of
 from execd.core.pins import Pin
 
 
@@ -21,3 +22,8 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """Takes the place of the config's variables of the same names."""
     pins: dict[NodeId, Pin] = {}
     """See `Graph`."""
+
+    @property
+    def nodes(self) -> tuple[Any, ...]:
+        """The steps as they are written, those of `finally` after the others."""
+        return (*rows_of(self.config.get("nodes")), *rows_of(self.config.get("finally")))
