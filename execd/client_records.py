@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import ExecutionId, Failure, Status
+from execd.core.event_parts import Failure
+from execd.core.events import ExecutionId, Status
 
 
 class Submitted(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from execd.actors.messages import SubmitExecution
 from execd.core.codec import StoredEvent, number_fact
-from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Failure, Status
+from execd.core.event_parts import Failure
+from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Status
 from execd.core.outcome import LOST_TEXTS
 from execd.core.result import bare_ending
 from execd.core.state import State, fold

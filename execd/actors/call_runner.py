@@ -28,6 +28,7 @@ from execd.core.calls import (
     HttpResult,
     LlmCall,
     LlmResult,
+    ReadCall,
     cancelled,
 )
 from execd.core.events import NodeId
@@ -114,6 +115,8 @@ class CallRunner:
     async def _perform(self) -> CallEnd:
         if isinstance(self._call, HttpCall):
             return await self._conclude(self._call, await self._fetch(self._call))
+        if isinstance(self._call, ReadCall):
+            return await self._read(self._call, await self._fetch(self._call.http))
         return conclude_llm(self._call, await self._ask(self._call))
 
     async def _fetch(self, call: HttpCall) -> HttpResult | CallFailure:
@@ -128,6 +131,13 @@ class CallRunner:
         if isinstance(result, CallFailure) or len(result.body) <= LARGE_BODY_BYTES:
             return conclude()
         return await trio.to_thread.run_sync(conclude)
+
+    async def _read(self, call: ReadCall, result: HttpResult | CallFailure) -> CallEnd:
+        """As `_conclude`, for a node that reads answers in its own way."""
+        is_large = call.is_costly or (isinstance(result, HttpResult) and len(result.body) > LARGE_BODY_BYTES)
+        if isinstance(result, CallFailure) or not is_large:
+            return call.conclude(result, self._now())
+        return await trio.to_thread.run_sync(call.conclude, result, self._now())
 
     async def _ask(self, call: LlmCall) -> LlmResult | CallFailure:
         pieces = _Gathered(StreamMask(Mask(call.secrets)))
@@ -211,9 +221,11 @@ def _to_request(call: HttpCall) -> HttpRequest:
         headers=call.headers,
         body=call.body,
         auth=None if call.auth is None else _to_auth(call.auth),
+        cookies=call.cookies,
+        keeps_cookies=call.keeps_cookies,
         connect_s=min(CONNECT_S, call.timeout_s),
         read_s=call.timeout_s,
-        total_s=call.timeout_s,
+        total_s=call.timeout_s if call.total_s is None else call.total_s,
         max_response_bytes=call.max_response_bytes,
         max_redirects=call.max_redirects,
         verify_tls=call.verify_tls,
@@ -236,7 +248,13 @@ def _to_result(answer: HttpAnswer) -> HttpResult:
         is_decoded=answer.is_decoded,
         url=answer.url,
         duration_ms=round(answer.timings.total_ms),
+        told_cookies=_told_cookies(answer),
     )
+
+
+def _told_cookies(answer: HttpAnswer) -> tuple[tuple[str, str], ...]:
+    hops = [*((hop.url, hop.headers) for hop in answer.redirects), (answer.url, answer.headers)]
+    return tuple((url, value) for url, headers in hops for name, value in headers if name == "set-cookie")
 
 
 def _to_failure(error: HttpCallError) -> CallFailure:
@@ -246,6 +264,7 @@ def _to_failure(error: HttpCallError) -> CallFailure:
         message=error.message,
         retryable=error.retryable,
         was_sent=error.was_sent,
+        had_head=error.had_head,
         details={name: value for name, value in found.items() if value is not None},
     )
 

@@ -112,7 +112,7 @@ class LocalEngine:
             return repeated
         execution_id = new_execution_id(self._now())
         reply: Reply[WriteOutcome] = Reply()
-        state = await _compile(submission)
+        state = await _compile(submission, execution_id=execution_id)
         self._to_coordinator.post_nowait(
             SubmitExecution(execution_id=execution_id, submission=submission, state=state, reply=reply)
         )
@@ -209,11 +209,11 @@ class LocalEngine:
             raise ExecdError("; ".join(broken) or "no sandbox can be made")
 
 
-async def _compile(submission: Submission) -> State:
+async def _compile(submission: Submission, *, execution_id: ExecutionId) -> State:
     """Make the state before the first event; of a large graph beside the event loop, because it takes tens of milliseconds."""
 
     def make() -> State:
-        return new_state(graph_of(submission.spec, name=submission.name))
+        return new_state(graph_of(submission.spec, name=submission.name), execution_id=execution_id)
 
     nodes = getattr(submission.spec, "nodes", ())
     return make() if len(nodes) <= LARGE_GRAPH_NODES else await trio.to_thread.run_sync(make)

@@ -35,7 +35,9 @@ async def read_state(record: ExecutionRecord, store: Store, *, begun: State | No
     Args:
         begun: of a submission that has not run; None folds the journal: the same function that made the state makes it again.
     """
-    fresh = begun or new_state(graph_of(decode_spec(record.spec, kind=record.kind), name=record.name))
+    fresh = begun or new_state(
+        graph_of(decode_spec(record.spec, kind=record.kind), name=record.name), execution_id=record.id
+    )
     state = await _learn(fresh, await _read_history(record, store))
     if begun is not None:
         return state

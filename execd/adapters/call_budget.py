@@ -27,6 +27,8 @@ class CallBudget:
         """On a kept connection the first thing to wait for is the sending; all else is announced."""
         self.was_sent = False
         """Whether a server may have got the request."""
+        self.has_head = False
+        """Whether the head of the answer came."""
         self._scope = trio.CancelScope(deadline=self._deadline)
 
     @classmethod
@@ -69,6 +71,7 @@ class CallBudget:
             message = f"not finished within {self._total_s:g} s"
         else:
             message = f"nothing came for {self._limit_s:g} s while {self._doing}"
+            return HttpCallError(message, code="timeout", was_sent=self.was_sent, had_head=self.has_head)
         return HttpCallError(message, code="timeout", was_sent=self.was_sent)
 
     def _begin(self, doing: str, limit_s: float) -> None:

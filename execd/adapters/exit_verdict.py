@@ -11,7 +11,7 @@ import msgspec
 
 from execd.adapters.cgroups import CgroupUsage
 from execd.adapters.shim_protocol import EndRecord, ExecErrorRecord
-from execd.core.events import Usage
+from execd.core.event_parts import Usage
 from execd.core.outcome import ExitRecord, Limiter, PodState
 from execd.ports import Exited
 

@@ -134,8 +134,11 @@ def _prepare(request: HttpRequest) -> tuple[Target, HttpRequest]:
 
 
 async def _send(connection: HttpConnection, head: h11.Request, body: bytes | None, budget: CallBudget) -> AnswerStream:
+    budget.has_head = False
     await connection.send(head, body, budget)
-    return AnswerStream(await connection.receive_head(budget), connection, budget)
+    received = await connection.receive_head(budget)
+    budget.has_head = True
+    return AnswerStream(received, connection, budget)
 
 
 async def _read_answer(

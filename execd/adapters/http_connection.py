@@ -162,8 +162,9 @@ class HttpConnection:
         return _broken(f"the answer is not HTTP: {str(error)[:MAX_QUOTED_CHARS]}", retryable=False)
 
     def _cut(self) -> HttpCallError:
-        return _broken(f"the server hung up {'inside the body' if self._has_head else 'before it answered'}")
+        where = "inside the body" if self._has_head else "before it answered"
+        return _broken(f"the server hung up {where}", had_head=self._has_head)
 
 
-def _broken(message: str, *, retryable: bool = True) -> HttpCallError:
-    return HttpCallError(message, code="protocol", retryable=retryable, was_sent=True)
+def _broken(message: str, *, retryable: bool = True, had_head: bool = False) -> HttpCallError:
+    return HttpCallError(message, code="protocol", retryable=retryable, was_sent=True, had_head=had_head)

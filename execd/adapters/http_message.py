@@ -130,7 +130,19 @@ def follow_redirect(request: HttpRequest, target: Target, status: int, headers: 
     if there.origin != target.origin and not _is_upgrade(target, there):
         kept = tuple(header for header in followed.headers if not _CREDENTIALS.search(header[0].lower()))
         followed = msgspec.structs.replace(followed, auth=None, cookies=(), headers=kept)
+    elif request.keeps_cookies and there.origin == target.origin:
+        followed = msgspec.structs.replace(followed, cookies=_with_cookies(request.cookies, headers))
     return NextHop(msgspec.structs.replace(followed, url=there.url), there)
+
+
+def _with_cookies(cookies: Headers, headers: Headers) -> Headers:
+    """Add what an answer sets to what is sent; an empty value takes a cookie back."""
+    jar = dict(cookies)
+    for line in (value for name, value in headers if name == "set-cookie"):
+        name, mark, value = line.partition(";")[0].partition("=")
+        if mark and name.strip():
+            jar[name.strip()] = value.strip()
+    return tuple((name, value) for name, value in jar.items() if value)
 
 
 def _percent_encode(location: str) -> str:

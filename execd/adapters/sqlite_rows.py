@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from execd.core.errors import InvalidRequestError
-from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
+from execd.core.event_parts import Failure
+from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.ports import ExecutionRecord, Token
 
 EXECUTION_COLUMNS = (

@@ -18,7 +18,8 @@ from execd.cli.views import View
 from execd.cli.workflow_view import WorkflowView
 from execd.core.answers import check_answers
 from execd.core.errors import ConflictError, ExecdError
-from execd.core.events import Event, ExecutionId, InputReceived, InputRequired, NodeCompleted, NodeFailed, Prompt
+from execd.core.event_parts import Prompt
+from execd.core.events import Event, ExecutionId, InputReceived, InputRequired, NodeCompleted, NodeFailed
 
 REPLAY_S = 0.3
 """How long a question stands before it counts as open: a replayed one is answered within one page of the journal."""
@@ -110,7 +111,7 @@ class TerminalAsker:
                 values[prompt.key] = typed
             await self._view.ask(None)
             try:
-                check_answers(asked.prompts, values)
+                check_answers(asked, values)
                 await self._backend.answer(self._id, prompt_id=asked.prompt_id, values=values)
             except ExecdError as error:
                 await self._view.note(f"not answered: {error.message}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from execd.core.event_parts import Failure
 from execd.core.events import (
     Event,
-    Failure,
     InputRequired,
     NodeCompleted,
     NodeExpanded,

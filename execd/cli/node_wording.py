@@ -15,12 +15,12 @@ from execd.cli.node_book import NodeBook, NodeEntry
 from execd.cli.time_left import describe_time_left
 from execd.cli.wording import MARKS, describe_usage, format_seconds
 from execd.core.codec import encode_json
+from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
     Event,
     ExecutionPaused,
     ExecutionQueued,
     ExecutionResumed,
-    Failure,
     InputReceived,
     InputRequired,
     NodeCompleted,
@@ -32,7 +32,6 @@ from execd.core.events import (
     NodeTimedOut,
     NodeWaiting,
     PodCreated,
-    Prompt,
     ResultStored,
     Status,
     StopMode,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from execd.core.event_parts import Usage
 from execd.core.events import (
     Event,
     ExecutionPaused,
@@ -14,7 +15,6 @@ from execd.core.events import (
     ResultStored,
     Status,
     StopRequested,
-    Usage,
 )
 
 MARKS = {

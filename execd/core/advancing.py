@@ -14,11 +14,11 @@ import msgspec
 from execd.core.calls import MAX_OUTPUT_BYTES
 from execd.core.draft import Draft
 from execd.core.errors import ExecdError
+from execd.core.event_parts import Failure
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     NOT_RUN,
     ExecutionStarted,
-    Failure,
     InputRequired,
     NodeCompleted,
     NodeExpanded,
@@ -33,9 +33,10 @@ from execd.core.events import (
     StopMode,
 )
 from execd.core.expressions import render
+from execd.core.finals import has_final_to_run, may_go_on, pending_before_finals, scopes_before_finals
 from execd.core.joining import CUT_SHORT
 from execd.core.moments import later, milliseconds_between
-from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails, Runs, Waits
+from execd.core.nodes.kinds import Asks, Calls, Done, Expands, Fails, Runs, Skips, Waits
 from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, node_in, scope_of
 from execd.core.progress import tell_progress
@@ -48,8 +49,6 @@ from execd.core.views import scope_view
 
 FACTS_PER_STEP = 200
 """A step that has told so many goes on in the next: one write stays small, and a cancel is heard in between."""
-MAX_RETRY_DELAY_S = 300.0
-"""Waits grow no longer than this: longer ones look like a hang."""
 
 
 def advance(draft: Draft) -> None:
@@ -64,7 +63,7 @@ def advance(draft: Draft) -> None:
     state = draft.state
     if state.root.active:
         return
-    if state.root.unfinished == 0 or state.is_winding_down:
+    if state.root.unfinished == 0 or (state.is_winding_down and not has_final_to_run(state, ROOT)):
         end(draft)
 
 
@@ -79,6 +78,8 @@ def _go_on_once(draft: Draft) -> bool:
         start_node(draft, node, attempt=1)
     elif (cut := _next_to_cut(state)) is not None:
         _cut_short(draft, cut)
+    elif failed := scopes_before_finals(state):
+        _skip_before_finals(draft, failed[0])
     elif scopes := _scopes_to_close(state):
         _skip_rest(draft, scopes)
     else:
@@ -87,11 +88,13 @@ def _go_on_once(draft: Draft) -> bool:
 
 
 def _next_to_start(state: State) -> NodeId | None:
-    if state.phase is not Phase.RUNNING or state.is_winding_down or not state.ready:
+    if state.phase is not Phase.RUNNING or state.stop is not None or not state.ready:
+        return None
+    if state.is_winding_down and not state.root.plan.finals:
         return None
     has_place = state.slot is SlotPlace.HELD and state.has_free_place
     for node in state.ready:
-        if (has_place or not state.planned(node).type.takes_place) and state.may_start_in(scope_of(node)):
+        if (has_place or not state.planned(node).type.takes_place) and may_go_on(state, node):
             return node
         if not has_place:
             return None
@@ -103,7 +106,7 @@ def _next_to_cut(state: State) -> NodeId | None:
     if not state.is_winding_down and len(state.scopes) == 1:
         return None
     sleeping = sorted(state.waiting | state.retrying)
-    return next((n for n in sleeping if state.is_winding_down or not state.may_start_in(scope_of(n))), None)
+    return next((n for n in sleeping if not may_go_on(state, n)), None)
 
 
 def _cut_short(draft: Draft, node: NodeId) -> None:
@@ -111,6 +114,11 @@ def _cut_short(draft: Draft, node: NodeId) -> None:
     error = run.error if run.phase is NodePhase.RETRYING and run.error is not None else cut_short()
     duration_ms = milliseconds_between(run.started_at or draft.at, draft.at)
     draft.tell(NodeFailed(duration_ms=duration_ms, error=error), node=node)
+
+
+def _skip_before_finals(draft: Draft, scope: str) -> None:
+    for node in pending_before_finals(draft.state, scope)[:FACTS_PER_STEP]:
+        draft.tell(NodeSkipped(reason=NOT_RUN), node=node)
 
 
 def _scopes_to_close(state: State) -> list[str]:
@@ -122,7 +130,11 @@ def _scopes_to_close(state: State) -> list[str]:
     return sorted(
         name
         for name, run in state.scopes.items()
-        if name != ROOT and not run.active and run.unfinished and (is_stopping or not state.may_start_in(name))
+        if name != ROOT
+        and not run.active
+        and run.unfinished
+        and (is_stopping or not state.may_start_in(name))
+        and not has_final_to_run(state, name)
     )
 
 
@@ -163,23 +175,29 @@ def _complete_expanded(draft: Draft, node: NodeId, output: Any) -> None:
 
 
 def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
-    """Begin an attempt as its type says; values that cannot be made are a failure of the node."""
-    draft.tell_start(node, attempt=attempt)
+    """Begin an attempt as its type says; values that cannot be made are a failure of the node. One that skips itself has
+    not begun: what it looks at is the same at each attempt, so only the first can be skipped."""
     planned = draft.state.planned(node)
     try:
         values = render(planned.fields, scope_view(draft.state, scope_of(node)))
         beginning = planned.type.begin(planned.node.spec, values, draft.at)
     except ExecdError as error:
         beginning = Fails(Failure(code=error.code, message=error.message, details={"group": "program"}))
+    if isinstance(beginning, Skips):
+        draft.tell(NodeSkipped(reason=beginning.reason), node=node)
+        return
+    draft.tell_start(node, attempt=attempt)
     _carry_out(draft, node, attempt, beginning)
 
 
-def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -> None:
+def _carry_out(
+    draft: Draft, node: NodeId, attempt: int, beginning: Done | Fails | Runs | Calls | Waits | Asks | Expands
+) -> None:
     match beginning:
         case Done(output=output, port=port):
             complete(draft, node, output, port=port)
-        case Fails(failure=failure):
-            end_attempt(draft, node, Outcome(status=Status.FAILED, reason="exit", failure=failure))
+        case Fails(failure=failure, is_final=is_final):
+            end_attempt(draft, node, Outcome(status=Status.FAILED, reason="exit", failure=failure, is_final=is_final))
         case Runs(script=script):
             draft.order(LaunchNode(node=node, attempt=attempt, script=script))
         case Calls(call=call):
@@ -187,8 +205,10 @@ def _carry_out(draft: Draft, node: NodeId, attempt: int, beginning: Beginning) -
         case Waits(until=until, is_moment=is_moment):
             draft.tell(NodeWaiting(reason="timer", until=until, is_moment=is_moment), node=node)
             set_timer(draft, node)
-        case Asks(prompts=prompts, expires_at=expires_at):
-            asked = InputRequired(prompt_id=f"{node}.{attempt}", prompts=prompts, expires_at=expires_at)
+        case Asks(prompts=prompts, expires_at=expires_at, is_open=is_open):
+            asked = InputRequired(
+                prompt_id=f"{node}.{attempt}", prompts=prompts, expires_at=expires_at, is_open=is_open
+            )
             draft.tell(asked, node=node)
             set_timer(draft, node)
         case Expands():
@@ -250,14 +270,14 @@ def may_retry(state: State, node: NodeId, outcome: Outcome) -> bool:
     policy = state.planned(node).node.retry
     may_help = policy.on_failure and not outcome.is_final and outcome.group in {"program", "limit"}
     has_reason = outcome.retryable or may_help
-    if state.is_winding_down or not state.may_start_in(scope_of(node)) or not has_reason:
+    if not may_go_on(state, node) or not has_reason:
         return False
     return state.runs[node].attempt <= policy.retries and (policy.on_lost or not outcome.was_cut_off)
 
 
 def _retry_delay_s(draft: Draft, node: NodeId) -> float:
     policy, attempt = draft.state.planned(node).node.retry, draft.state.runs[node].attempt
-    delay_s = min(policy.delay_s * policy.factor ** (attempt - 1), MAX_RETRY_DELAY_S)
+    delay_s = min(policy.delay_s * policy.factor ** (attempt - 1), policy.max_delay_s)
     # The machine has no randomness; what it is told differs enough from node to node and from time to time.
     share = crc32(f"{node} {attempt} {draft.at.timestamp()}".encode()) / 2**32
     return float(delay_s * (1 + policy.jitter * share))
@@ -322,8 +342,7 @@ def _was_cut_off(state: State, local: NodeId) -> bool:
     run = state.run_of(local)
     if run.error is not None and run.error.code == CUT_SHORT:
         return True
-    was_passed_by = bool(state.planned(local).node.needs) and not run.undecided and not run.taken
-    return run.phase is NodePhase.SKIPPED and not was_passed_by
+    return run.phase is NodePhase.SKIPPED and run.reason == NOT_RUN
 
 
 def tell_beginning(draft: Draft, *, runner: str, started_from: str) -> None:

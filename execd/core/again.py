@@ -11,8 +11,10 @@ from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import compile_value, references
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, summarise
-from execd.core.graph import Pin
+from execd.core.flows.compiling import ROWS, flow_graph
+from execd.core.flows.specs import FlowSpec
 from execd.core.nodes import TYPES_BY_NAME
+from execd.core.pins import Pin
 from execd.core.specs import ScriptSpec
 from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
 
@@ -24,6 +26,8 @@ def nodes_of(spec: ExecutionSpec) -> tuple[NodeId, ...]:
     """Give the nodes an execution can be run again from; a script has but its start, and so has an engine elsewhere."""
     if isinstance(spec, ExternalSpec):
         return ()
+    if isinstance(spec, FlowSpec):
+        return tuple(node.id for node in flow_graph(spec).nodes)
     return tuple(node.id for node in spec.nodes) if isinstance(spec, WorkflowSpec) else (NodeId("main"),)
 
 
@@ -49,6 +53,8 @@ def spec_from(
         return spec
     if begin == START:
         return msgspec.structs.replace(spec, pins={})
+    if isinstance(spec, FlowSpec):
+        return _flow_from(spec, begin, journal, is_same=former is None or _is_same_flow(spec, former))
     given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
     changed = set() if former is None else _changed(spec, former)
     given = {name: pin for name, pin in given.items() if name not in changed}
@@ -108,6 +114,27 @@ def _with_what_precedes(nodes: Sequence[StoredNode], until: NodeId) -> set[NodeI
             found.add(name)
             waiting.extend(need.node for need in needs[name])
     return found
+
+
+def _is_same_flow(spec: FlowSpec, former: ExecutionSpec) -> bool:
+    return isinstance(former, FlowSpec) and spec == msgspec.structs.replace(former, pins=spec.pins)
+
+
+def _flow_from(spec: FlowSpec, begin: str, journal: Iterable[Event], *, is_same: bool) -> FlowSpec:
+    """A flow is a chain: what comes before the first node to run keeps what it gave, unless the flow has changed. With rows
+    of data there is no part to keep."""
+    own = [node.id for node in flow_graph(spec).nodes]
+    events = list(journal)
+    given = {e.node: _pin(e.data) for e in events if isinstance(e.data, NodeCompleted) and e.node in own}
+    broken = [own.index(e.node) for e in events if isinstance(e.data, NodeFailed) and e.node in own]
+    # What stands before a node that completed and did neither complete nor fail was skipped, and will be again.
+    first = min([*broken, 1 + max((own.index(name) for name in given), default=-1)])
+    if begin == FAILED and first == len(own):
+        raise ConflictError("every node completed; run it again from `start` or from a node")
+    if begin != FAILED:
+        first = own.index(NodeId(begin))
+    kept = own[:first] if is_same and own[0] != ROWS else []
+    return msgspec.structs.replace(spec, pins={name: given[name] for name in kept if name in given})
 
 
 def _changed(spec: WorkflowSpec, former: ExecutionSpec) -> set[NodeId]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from execd.core.events import Failure, Status
+from execd.core.event_parts import Failure
+from execd.core.events import Status
 from execd.core.outcome import Outcome
 
 Headers = tuple[tuple[str, str], ...]
@@ -65,6 +68,11 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     max_redirects: int
     max_response_bytes: int
     verify_tls: bool = True
+    cookies: Headers = ()
+    keeps_cookies: bool = False
+    """Whether what a redirect sets goes along with it."""
+    total_s: float | None = None
+    """The limit over everything, where `timeout_s` is only that of a silence; None: `timeout_s` is both."""
     expect: tuple[str, ...] = ()
     """Which answers are a success: `200`, `2xx`; empty: all below 400."""
 
@@ -106,9 +114,6 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
         return self.response_format is not None and self.response_format.get("type") in {"json_object", "json_schema"}
 
 
-Call = HttpCall | LlmCall
-
-
 class HttpResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a server said, whatever it was."""
 
@@ -124,6 +129,8 @@ class HttpResult(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     """Where the answer came from in the end."""
     duration_ms: int
+    told_cookies: tuple[tuple[str, str], ...] = ()
+    """Every `Set-Cookie` on the way, redirects included: the URL that sent it, and its value."""
 
     def __repr__(self) -> str:
         return f"HttpResult({self.status}, {len(self.body)} bytes)"
@@ -153,6 +160,8 @@ class CallFailure(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the same may succeed later."""
     was_sent: bool = False
     """Whether the other side may have got it, and so may have done it."""
+    had_head: bool = False
+    """Whether the answer had begun."""
     retry_after_s: float | None = None
     details: dict[str, Any] = {}
 
@@ -165,6 +174,21 @@ class CallEnd(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"CallEnd({self.outcome.reason})"
+
+
+class ReadCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One request whose answer its node reads in a way of its own."""
+
+    http: HttpCall
+    conclude: Callable[[HttpResult | CallFailure, datetime], CallEnd]
+    """Says how it ended, from what came and the time now; pure, and may take long where `is_costly`."""
+    is_costly: bool = False
+
+    def __repr__(self) -> str:
+        return f"ReadCall({self.http!r})"
+
+
+Call = HttpCall | LlmCall | ReadCall
 
 
 def succeeded(output: Any) -> CallEnd:

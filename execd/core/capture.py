@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 
-from execd.core.events import Output, StreamTotals
+from execd.core.event_parts import StreamTotals
+from execd.core.events import Output
 
 SHOWN_BYTES = 256 * 1024
 """How much of each stream a result shows: more than people read, little enough to send whole. The journal has it all."""

@@ -17,6 +17,7 @@ import msgspec
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, Fields, Range, summarise
+from execd.core.flows.specs import FlowSpec
 from execd.core.parsing import read_name, read_priority
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
 from execd.core.script_fields import MAX_NAME_CHARS, ScriptTools
@@ -156,7 +157,8 @@ def digest_of_run(asked: RunRequest) -> str:
 
 
 def with_input(spec: ExecutionSpec, given: Any) -> ExecutionSpec:
-    """Give a run its input: a workflow or an engine elsewhere as `input`, a script as JSON on stdin.
+    """Give a run its input: a workflow or an engine elsewhere as `input`, a script as JSON on stdin, a flow as values of its
+    variables.
 
     Args:
         given: None: as saved.
@@ -168,12 +170,23 @@ def with_input(spec: ExecutionSpec, given: Any) -> ExecutionSpec:
         return spec
     if isinstance(spec, WorkflowSpec | ExternalSpec):
         return msgspec.structs.replace(spec, input=given)
+    if isinstance(spec, FlowSpec):
+        return _with_variables(spec, given)
     if spec.stdin is not None:
         fault = FieldFault(
             path="input", message="has no place: the script's stdin is saved with it", accepted="no input"
         )
         raise InvalidRequestError(summarise((fault,)), faults=(fault,))
     return msgspec.structs.replace(spec, stdin=msgspec.json.encode(given).decode())
+
+
+def _with_variables(spec: FlowSpec, given: Any) -> FlowSpec:
+    is_simple = isinstance(given, Mapping) and all(isinstance(value, str | int | float) for value in given.values())
+    if not is_simple:
+        accepted = "an object of texts, numbers and booleans that take the place of variables"
+        fault = FieldFault(path="input", message="is no such object", accepted=accepted)
+        raise InvalidRequestError(summarise((fault,)), faults=(fault,))
+    return msgspec.structs.replace(spec, input={**spec.input, **given})
 
 
 def renew(newest: ExecutionSpec, *, former: ExecutionSpec, former_body: bytes) -> ExecutionSpec:
@@ -191,6 +204,8 @@ def renew(newest: ExecutionSpec, *, former: ExecutionSpec, former_body: bytes) -
     match newest, former:
         case WorkflowSpec() | ExternalSpec(), WorkflowSpec() | ExternalSpec() if type(newest) is type(former):
             return newest if former.input == saved.get("input") else with_input(newest, former.input)
+        case FlowSpec(), FlowSpec():
+            return newest if former.input == saved.get("input", {}) else with_input(newest, former.input)
         case ScriptSpec(), ScriptSpec():
             was_given = saved.get("stdin") is None and former.stdin is not None and newest.stdin is None
             return msgspec.structs.replace(newest, stdin=former.stdin) if was_given else newest

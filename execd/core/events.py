@@ -14,6 +14,8 @@ from typing import Any, NewType
 
 import msgspec
 
+from execd.core.event_parts import Failure, NodeResult, Prompt, StreamTotals, Usage
+
 ExecutionId = NewType("ExecutionId", str)
 NodeId = NewType("NodeId", str)
 WorkspaceId = NewType("WorkspaceId", str)
@@ -48,24 +50,6 @@ class Stream(enum.StrEnum):
 
     STDOUT = "stdout"
     STDERR = "stderr"
-
-
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why something did not succeed, in words for people and a code for programs."""
-
-    code: str
-    """Stable: `exit`, `signal:SEGV`, `limit:memory`, `worker_lost` … (core/outcome.py has the table)."""
-    message: str
-    details: dict[str, Any] = {}
-    """What was configured and observed, hints, and whose fault it is (`group`)."""
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What a run cost; None where this machine cannot measure it."""
-
-    wall_ms: int | None = None
-    cpu_ms: int | None = None
-    peak_memory_bytes: int | None = None
 
 
 class EventData(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,7 +158,7 @@ NOT_RUN = "not_run"
 class NodeSkipped(EventData, frozen=True):
     reason: str
     """`not_run`: the execution ended first; `branch_not_taken`: none of the branches that lead to it was;
-    `skipped_by_engine`: an engine elsewhere says so."""
+    `skipped_by_engine`: an engine elsewhere says so; of a flow's step a sentence that says which condition did not hold."""
 
 
 class NodeRetrying(EventData, frozen=True):
@@ -247,30 +231,20 @@ class Progress(EventData, frozen=True):
     excludes_people: bool = False
 
 
-class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One question to a person."""
-
-    key: str
-    """The name of the answer."""
-    label: str
-    choices: tuple[str, ...] = ()
-    """The only answers taken; empty: any text."""
-    default: str | None = None
-    """Taken where this key is not answered; None: an answer is needed."""
-
-
 class InputRequired(EventData, frozen=True):
     prompt_id: str
     """Names this asking, so that an answer meant for an earlier one is not taken for it."""
     prompts: tuple[Prompt, ...]
     expires_at: datetime | None = None
+    is_open: bool = False
+    """Whether every answer is taken: keys may be missing or others, and values of any kind."""
 
 
 class InputReceived(EventData, frozen=True):
     prompt_id: str
     by: str
-    values: dict[str, str]
-    """Every key of the prompts, with the answer or its default."""
+    values: dict[str, Any]
+    """Every key of the prompts, with the answer or its default; what was given, where all answers were taken."""
 
 
 class ExecutionPaused(EventData, frozen=True):
@@ -328,30 +302,6 @@ class ExecutionCancelled(ExecutionEnded, frozen=True):
 
 class ExecutionInterrupted(ExecutionEnded, frozen=True):
     pass
-
-
-class StreamTotals(msgspec.Struct, frozen=True):
-    """How much of a stream there was, and how much of it the result shows; the journal's `output` events have all that was kept."""
-
-    total_bytes: int = 0
-    """What the program wrote, kept or not."""
-    shown_bytes: int = 0
-    """How much of it stands in this result, from the start of the stream."""
-    dropped_bytes: int = 0
-    """What the output limit dropped for good."""
-
-
-class NodeResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one node ended."""
-
-    id: str
-    status: str
-    """`completed`, `failed`, `skipped` or `not_run`."""
-    attempts: int
-    duration_ms: int | None = None
-    error: Failure | None = None
-    reason: str | None = None
-    """Why it was skipped."""
 
 
 class ResultStored(EventData, frozen=True, omit_defaults=False):

@@ -16,11 +16,11 @@ from typing import Any
 from execd.core.advancing import set_deadline, tell_beginning
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
+from execd.core.event_parts import Failure
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     NOT_RUN,
     DeclaredNode,
-    Failure,
     NodeCompleted,
     NodeFailed,
     NodeId,

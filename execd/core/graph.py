@@ -1,7 +1,8 @@
 """What a machine runs: nodes joined by what each needs, and the plan a graph is compiled to once.
 
 A need names a node and one of its ports: `out` is taken by every success, `error` by a failure that its node sends there,
-and a node type may have further ones (`true` and `false` of an `if`). A node is ready when all its needs are decided and
+and a node type may have further ones (`true` and `false` of an `if`). `after` is no port but an order, taken whatever
+became of the node. A node is ready when all its needs are decided and
 at least one was taken; one whose needs were all passed by is skipped.
 """
 
@@ -15,10 +16,11 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
-from execd.core.expressions import Compiled, compile_value
+from execd.core.expressions import Compiled
 from execd.core.fields import Faults
 from execd.core.nodes import type_of
 from execd.core.nodes.kinds import OUT
+from execd.core.pins import Pin
 from execd.core.specs import RetryPolicy
 
 
@@ -40,13 +42,6 @@ class Need(msgspec.Struct, frozen=True, omit_defaults=True):
     port: str = OUT
 
 
-class Pin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node gave, said in advance."""
-
-    output: Any = None
-    port: str | None = None
-
-
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step of a graph."""
 
@@ -58,6 +53,8 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     needs: tuple[Need, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     on_error: OnError = OnError.STOP
+    is_always_run: bool = False
+    """Whether it runs also when its graph has failed, after what runs then is over; not when somebody stopped it."""
     body: Graph | None = None
     """What a `map` runs for each item, and a `workflow` once."""
 
@@ -98,7 +95,7 @@ class PlannedNode:
         self.type = type_of(node.spec)
         self.dependents = dependents
         """The edges that lead away: (the node that needs it, through which port)."""
-        self.fields: Compiled = compile_value(self.type.templated(node.spec), path=node.id, faults=faults)
+        self.fields: Compiled = self.type.compile(node.spec, path=node.id, faults=faults)
         self.body = None if node.body is None else Plan(node.body, faults)
 
 
@@ -134,6 +131,11 @@ class Plan:
     def roots(self) -> tuple[NodeId, ...]:
         """The nodes that need nothing, in the order of the graph."""
         return tuple(node.id for node in self.graph.nodes if not node.needs)
+
+    @cached_property
+    def finals(self) -> tuple[NodeId, ...]:
+        """The nodes that run also when the graph has failed."""
+        return tuple(node.id for node in self.graph.nodes if node.is_always_run)
 
     @cached_property
     def sinks(self) -> tuple[NodeId, ...]:

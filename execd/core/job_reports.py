@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from execd.core.calls import MAX_OUTPUT_BYTES
-from execd.core.events import Failure, NodeId
+from execd.core.event_parts import Failure
+from execd.core.events import NodeId
 from execd.core.external import MAX_EXTERNAL_NODES, MAX_LABEL_CHARS, UNKNOWN_TYPE, read_node_id
 from execd.core.fields import Faults, Fields, Range
 from execd.core.job_keys import TOKEN_CHARS, parse_timestamp

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from execd.core.events import EventData, Failure, NodeCompleted, NodeFailed, NodeId, Status, Stream
+from execd.core.event_parts import Failure
+from execd.core.events import EventData, NodeCompleted, NodeFailed, NodeId, Status, Stream
 from execd.core.graph import OnError
-from execd.core.nodes.kinds import ERROR, OUT
+from execd.core.nodes.kinds import AFTER, ERROR, OUT
 from execd.core.paths import ROOT, item_scope, node_in, scope_of
-from execd.core.runs import SHARES, WALL, Expansion, NodeRun, ScopeRun, Tally
+from execd.core.runs import SHARES, WALL, Expansion, NodeRun, ScopeRun, Tally, brief
 from execd.core.transitions import NodePhase
 
 if TYPE_CHECKING:
@@ -71,12 +72,14 @@ def settle(state: State, node: NodeId, run: NodeRun, data: EventData) -> State:
     scope = scope_of(node)
     planned = state.planned(node)
     taken = _taken_ports(run, data, planned.node.on_error)
-    for edge in planned.dependents if taken is not None else ():
-        state = _decide(state, node_in(scope, edge.node), is_taken=edge.port in (taken or ()))
+    for edge in planned.dependents:
+        if taken is not None or edge.port == AFTER:
+            is_taken = edge.port == AFTER or edge.port in (taken or ())
+            state = _decide(state, node_in(scope, edge.node), is_taken=is_taken)
     around = state.scopes[scope]
     around = msgspec.structs.replace(around, unfinished=around.unfinished - 1)
     if taken is None and around.failure is None and isinstance(data, NodeFailed) and data.error.code != CUT_SHORT:
-        around = msgspec.structs.replace(around, failure=(_status_of(run), data.error))
+        around = msgspec.structs.replace(around, failure=(_status_of(run), brief(data.error)))
     if (isinstance(data, NodeFailed) and data.error.code == CUT_SHORT) or run.undecided:
         around = msgspec.structs.replace(around, is_cut=True)
     tally = _count_end(state, node, run) if scope == ROOT else state.tally

@@ -24,10 +24,10 @@ from execd.core.advancing import (
 from execd.core.answers import check_answers
 from execd.core.draft import Draft
 from execd.core.errors import ConflictError
+from execd.core.event_parts import Failure
 from execd.core.events import (
     ExecutionPaused,
     ExecutionResumed,
-    Failure,
     InputReceived,
     NodeFailed,
     NodeId,
@@ -41,6 +41,7 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
+from execd.core.finals import may_go_on
 from execd.core.following import follow
 from execd.core.moments import milliseconds_between
 from execd.core.nodes.scripts import StepSpec, output_of_script
@@ -191,7 +192,7 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     if run is None or run.attempt != signal.attempt:
         return
     if run.phase is NodePhase.RETRYING:
-        if draft.state.phase is Phase.RUNNING and not draft.state.is_winding_down:
+        if draft.state.phase is Phase.RUNNING and may_go_on(draft.state, signal.node):
             start_node(draft, signal.node, attempt=run.attempt + 1)
             advance(draft)
     elif run.phase is NodePhase.WAITING:
@@ -227,7 +228,7 @@ def _input_provided(draft: Draft, signal: InputProvided) -> None:
         )
     run = draft.state.runs[node]
     assert run.asking is not None
-    values = check_answers(run.asking.prompts, signal.values)
+    values = check_answers(run.asking, signal.values)
     draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values), node=node)
     complete(draft, node, values, port=None)
     advance(draft)

@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import Failure, Status, Usage
+from execd.core.event_parts import Failure, Usage
+from execd.core.events import Status
 
 
 class Limiter(enum.StrEnum):

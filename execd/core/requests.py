@@ -10,6 +10,7 @@ import msgspec
 from execd.core.again import spec_until
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
+from execd.core.flows.parsing import flow_warnings, parse_flow
 from execd.core.parsing import parse_script
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority
@@ -45,12 +46,21 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     if kind == "external":
         external = parse_external(body)
         return ExecutionRequest(name=external.name, spec=external.spec)
+    if kind == "flow":
+        assert isinstance(body, Mapping)
+        flow = parse_flow(body)
+        return ExecutionRequest(name=flow.name, spec=flow.spec, priority=flow.priority)
     if kind not in {None, "script"}:
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))
         raise InvalidRequestError(f"kind {shown}; accepted: {fault.accepted}", faults=(fault,))
     script = parse_script(body, runtimes=tools.runtimes, defaults=tools.defaults, caps=tools.caps)
     return ExecutionRequest(name=script.name, spec=script.spec, priority=script.priority)
+
+
+def warnings_of(body: object) -> tuple[FieldFault, ...]:
+    """Say what a request that may run will not do, or not as its author may think."""
+    return flow_warnings(body) if isinstance(body, Mapping) and body.get("kind") == "flow" else ()
 
 
 def digest_of(request: ExecutionRequest, *, salt: str = "") -> str:

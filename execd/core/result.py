@@ -7,22 +7,12 @@ from typing import Any
 from execd.core.capture import Capture
 from execd.core.codec import encode_json
 from execd.core.estimates import asks_people
-from execd.core.events import (
-    NOT_RUN,
-    EventData,
-    ExecutionFailed,
-    Failure,
-    NodeId,
-    NodeResult,
-    ResultStored,
-    Status,
-    Stream,
-    Usage,
-)
+from execd.core.event_parts import Failure, NodeResult, Usage
+from execd.core.events import NOT_RUN, EventData, ExecutionFailed, NodeId, ResultStored, Status, Stream
 from execd.core.graph import PlannedNode
 from execd.core.history import NodeTime, RunTimes
 from execd.core.nodes.bodies import MapSpec
-from execd.core.runs import NodeRun
+from execd.core.runs import NodeRun, brief
 from execd.core.state import State, usage_of
 from execd.core.transitions import NodePhase
 
@@ -114,7 +104,7 @@ def _node_result(node: NodeId, run: NodeRun) -> NodeResult:
         reason=run.reason if run.reason != NOT_RUN else None,
         attempts=run.attempt,
         duration_ms=run.duration_ms,
-        error=run.error,
+        error=None if run.error is None else brief(run.error),
     )
 
 

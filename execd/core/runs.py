@@ -9,16 +9,8 @@ from typing import Any
 import msgspec
 from immutables import Map
 
-from execd.core.events import (
-    Failure,
-    InputRequired,
-    NodeExpanded,
-    NodeId,
-    NodeTimedOut,
-    PodCreated,
-    PodTerminated,
-    Status,
-)
+from execd.core.event_parts import Failure
+from execd.core.events import InputRequired, NodeExpanded, NodeId, NodeTimedOut, PodCreated, PodTerminated, Status
 from execd.core.graph import Plan
 from execd.core.transitions import NodePhase
 
@@ -154,3 +146,11 @@ class ReadyLine(msgspec.Struct, frozen=True):
         while first < self.end and first not in places:
             first += 1
         return msgspec.structs.replace(self, places=places, first=first)
+
+
+def brief(failure: Failure) -> Failure:
+    """Leave out what stands in its node's own event already, and may be large."""
+    if "step" not in failure.details:
+        return failure
+    details = {name: value for name, value in failure.details.items() if name != "step"}
+    return msgspec.structs.replace(failure, details=details)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -99,7 +100,7 @@ class InputProvided(Signal, frozen=True):
 
     by: str
     prompt_id: str
-    values: Mapping[str, str]
+    values: Mapping[str, Any]
 
 
 class SlotGranted(Signal, frozen=True):

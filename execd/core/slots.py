@@ -8,7 +8,7 @@ end, answers are taken.
 from __future__ import annotations
 
 from execd.core.draft import Draft
-from execd.core.paths import scope_of
+from execd.core.finals import may_go_on
 from execd.core.signals import AskSlot, LeaveSlot
 from execd.core.state import SlotPlace, State
 from execd.core.transitions import Phase
@@ -31,6 +31,6 @@ def _needs_slot(state: State) -> bool:
     """Whether something runs, will run again, or is ready to and needs a place."""
     if state.running or state.retrying:
         return True
-    if state.phase is not Phase.RUNNING or state.is_winding_down:
+    if state.phase is not Phase.RUNNING or (state.is_winding_down and not state.root.plan.finals):
         return False
-    return any(state.planned(node).type.takes_place and state.may_start_in(scope_of(node)) for node in state.ready)
+    return any(state.planned(node).type.takes_place and may_go_on(state, node) for node in state.ready)

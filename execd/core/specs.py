@@ -82,6 +82,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     """Wait before the first further attempt."""
     factor: float = 2.0
     """Each further wait is so many times the one before it."""
+    max_delay_s: float = 300.0
+    """Waits grow no longer than this: longer ones look like a hang."""
     jitter: float = 0.0
     """By up to which part of itself a wait is lengthened, so that many that failed together do not come back together."""
     on_failure: bool = False

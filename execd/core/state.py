@@ -16,6 +16,7 @@ from immutables import Map
 
 from execd.core.capture import Capture, output_bytes
 from execd.core.estimates import Estimates, estimates_of
+from execd.core.event_parts import Usage
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     EventData,
@@ -38,7 +39,6 @@ from execd.core.events import (
     StopMode,
     StopRequested,
     Stream,
-    Usage,
 )
 from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
@@ -81,6 +81,8 @@ class State(msgspec.Struct, frozen=True):
     captures: Map[tuple[NodeId, Stream], Capture] = Map()
     """The head of each stream of each node's latest attempt."""
     stop: StopMode | None = None
+    execution_id: str = ""
+    """Of the execution, for what is made of it: values that are new in each."""
     requested_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -176,13 +178,15 @@ class State(msgspec.Struct, frozen=True):
             scope = scope_of(run.node)
 
 
-def new_state(graph: Graph) -> State:
+def new_state(graph: Graph, *, execution_id: str = "") -> State:
     """Make the state before the first event.
 
     Args:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
+        execution_id: as records have it.
     """
-    return open_scope(State(), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input))
+    run = ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input)
+    return open_scope(State(execution_id=execution_id), ROOT, run)
 
 
 def with_history(state: State, runs: Sequence[RunTimes]) -> State:

@@ -15,6 +15,7 @@ def scope_view(state: State, scope: str) -> dict[str, Any]:
     """Give what the expressions of a scope's nodes may refer to."""
     run = state.scopes[scope]
     names: dict[str, Any] = {"nodes": _Nodes(state, scope), "vars": state.graph.vars, "input": _input_of(state, run)}
+    names["execution"] = {"id": state.execution_id}
     if run.index is not None:
         names |= {"item": run.input, "index": run.index}
     return names
@@ -47,6 +48,8 @@ class _Nodes(Mapping[str, Any]):
 
     def _view(self, node: NodeId) -> dict[str, Any]:
         run = self._state.run_of(node)
+        if run.reason is not None:
+            return {"output": None, "status": str(run.phase), "reason": run.reason}
         return {"output": run.output, "status": str(run.phase)} if run.phase.is_over else {"status": str(run.phase)}
 
     def __iter__(self) -> Iterator[str]:

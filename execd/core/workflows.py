@@ -8,8 +8,11 @@ import msgspec
 
 from execd.core.events import NodeId
 from execd.core.external import ExternalSpec, external_graph
-from execd.core.graph import Graph, Need, Node, OnError, Pin
+from execd.core.flows.compiling import flow_graph
+from execd.core.flows.specs import FlowSpec
+from execd.core.graph import Graph, Need, Node, OnError
 from execd.core.nodes import TYPES_BY_NAME
+from execd.core.pins import Pin
 from execd.core.specs import RetryPolicy, ScriptSpec
 
 SCRIPT_NODE = NodeId("main")
@@ -46,11 +49,12 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """See `Graph`."""
 
 
-ExecutionSpec = ScriptSpec | WorkflowSpec | ExternalSpec
+ExecutionSpec = ScriptSpec | WorkflowSpec | FlowSpec | ExternalSpec
 
 SPEC_TYPES: dict[str, type[ExecutionSpec]] = {
     "script": ScriptSpec,
     "workflow": WorkflowSpec,
+    "flow": FlowSpec,
     "external": ExternalSpec,
 }
 """The spec of each kind of execution."""
@@ -81,6 +85,8 @@ def graph_of(spec: ExecutionSpec, *, name: str) -> Graph:
         return script_graph(spec, name=name)
     if isinstance(spec, ExternalSpec):
         return external_graph(spec)
+    if isinstance(spec, FlowSpec):
+        return flow_graph(spec)
     return Graph(
         nodes=tuple(map(_to_node, spec.nodes)),
         parallelism=spec.parallelism,

@@ -1,4 +1,4 @@
-"""The routes of saved scripts and workflows: save, list, look, change, delete, export, validate."""
+"""The routes of saved scripts, workflows and flows: save, list, look, change, delete, export, validate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from execd.core.definitions import MAX_VERSION, Draft, document_of, hide_env, pa
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.events import DefinitionId
 from execd.core.fields import Faults, Fields, Range, text_fault
+from execd.core.requests import warnings_of
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
 from execd.http.beside import read_beside
@@ -36,7 +37,7 @@ _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class DefinitionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a saved script or workflow, as it is listed."""
+    """One version of a saved script, workflow or flow, as it is listed."""
 
     id: str
     name: str
@@ -65,11 +66,13 @@ class DefinitionListView(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class ValidityView(msgspec.Struct, frozen=True):
+class ValidityView(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether it could be saved, and everything that is wrong with it."""
 
     valid: bool
     errors: tuple[FieldFault, ...]
+    warnings: tuple[FieldFault, ...] = ()
+    """What a run will not do, or not as its author may think; never a reason to refuse."""
 
 
 class VersionConflictError(ConflictError):
@@ -132,7 +135,8 @@ class DefinitionRoutes:
             await read_beside(lambda: parse_definition(body, self._front.script_tools))
         except InvalidRequestError as error:
             return json_response(ValidityView(valid=False, errors=error.faults))
-        return json_response(ValidityView(valid=True, errors=()))
+        warnings = await read_beside(lambda: warnings_of(body))
+        return json_response(ValidityView(valid=True, errors=(), warnings=warnings))
 
     async def list_all(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)

@@ -9,11 +9,11 @@ from quart import Quart, Response, request
 
 from execd.core.codec import decode_event, format_time
 from execd.core.errors import NotFoundError
+from execd.core.event_parts import Failure
 from execd.core.event_types import TYPE_NAMES
 from execd.core.events import (
     NOT_RUN,
     Event,
-    Failure,
     NodeCompleted,
     NodeFailed,
     NodeId,

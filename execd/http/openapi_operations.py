@@ -120,7 +120,7 @@ YAML_DETAILS = (
 
 DEFINITION_OPERATIONS = (
     Operation(
-        method="post", path=f"{API}/definitions", id="save_definition", about="Save a script or workflow.",
+        method="post", path=f"{API}/definitions", id="save_definition", about="Save a script, workflow or flow.",
         tag="definitions", role="runner", body="DefinitionBody", takes_yaml=True, answer="DefinitionDetail", status=201,
         problems=(409, 413, 415),
         details="What would be refused when it is run cannot be saved. Its `priority` is not kept: that is of a run. "
@@ -138,7 +138,8 @@ DEFINITION_OPERATIONS = (
     Operation(
         method="post", path=f"{API}/definitions/validate", id="validate_definition", about="Check without saving.",
         tag="definitions", body="DefinitionBody", takes_yaml=True, answer="ValidityView", problems=(413, 415),
-        details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked.",
+        details="200 whatever is wrong with it: `errors` names every fault; of a flow `warnings` says what it will not do. Whether "
+        "its name is free is not asked.",
     ),
     Operation(
         method="get", path=SAVED, id="show_definition", about="Look one up, by id or name.", tag="definitions",

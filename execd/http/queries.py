@@ -12,7 +12,7 @@ from execd.core.event_types import EVENT_TYPES
 from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.fields import Faults, Fields, Range
 from execd.core.requests import KINDS
-from execd.http.schemas import LATER_KINDS, MAX_QUERY_CHARS
+from execd.http.schemas import MAX_QUERY_CHARS
 from execd.ports import DefinitionFilter, ExecutionFilter
 
 MAX_PAGE = 200
@@ -94,7 +94,7 @@ def parse_list_query(request: Request, workspace: WorkspaceId) -> ListQuery:
     which = ExecutionFilter(
         workspace=workspace,
         status=Status(status) if status else None,
-        kind=query.choice("kind", (*KINDS, *LATER_KINDS)) or None,
+        kind=query.choice("kind", KINDS) or None,
         name=query.text("name"),
         attempt_of=None if attempt_of is None else ExecutionId(attempt_of),
         definition=None if definition is None else DefinitionId(definition),
@@ -137,7 +137,7 @@ class DefinitionsQuery(msgspec.Struct, frozen=True):
 def parse_definitions_query(request: Request, workspace: WorkspaceId) -> DefinitionsQuery:
     """Read the filters of a list of definitions. Raises InvalidRequestError."""
     query = QueryReader(request, known=("kind", "name", "cursor", "limit"))
-    kind = query.choice("kind", (*KINDS, *LATER_KINDS)) or None
+    kind = query.choice("kind", KINDS) or None
     which = DefinitionFilter(workspace=workspace, kind=kind, name=query.text("name"))
     limit = query.integer("limit", Range(1, MAX_PAGE), default=DEFAULT_PAGE)
     cursor = query.text("cursor")

@@ -15,7 +15,8 @@ from execd.core.again import FAILED, START
 from execd.core.codec import StoredEvent, format_time
 from execd.core.definitions import hide_env
 from execd.core.errors import FieldFault, InvalidRequestError, PayloadTooLargeError
-from execd.core.events import ExecutionId, Failure, Status
+from execd.core.event_parts import Failure
+from execd.core.events import ExecutionId, Status
 from execd.core.fields import Faults, Fields, describe, is_nested_deeper, summarise, text_fault
 from execd.core.job_keys import job_id_of, make_callback_token
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
@@ -25,8 +26,6 @@ from execd.http.problems import MediaTypeError, UnsupportedKindError
 from execd.ports import ExecutionRecord, ProvideInput, SendStdin
 
 API = "/api/v1"
-LATER_KINDS = ("flow",)
-"""Kinds the design has and this version does not: refused by name, so that a client can tell from a slip."""
 MAX_STDIN_BYTES = 1024 * 1024
 """What a pod's stdin buffer holds."""
 MAX_KEY_CHARS = 255
@@ -123,9 +122,8 @@ def _check_kind(body: Mapping[str, object]) -> tuple[FieldFault, ...]:
     kind = body.get("kind")
     accepted = ", ".join(KINDS)
     if isinstance(kind, str) and kind not in KINDS:
-        words = "is not supported yet" if kind in LATER_KINDS else "is not known"
-        fault = FieldFault(path="kind", message=f"{kind[:64]!r} {words}", accepted=accepted)
-        raise UnsupportedKindError(f"kind {kind[:64]!r} {words}; accepted: {accepted}", faults=(fault,))
+        fault = FieldFault(path="kind", message=f"{kind[:64]!r} is not known", accepted=accepted)
+        raise UnsupportedKindError(f"kind {kind[:64]!r} is not known; accepted: {accepted}", faults=(fault,))
     return (FieldFault(path="kind", message="is missing", accepted=accepted),) if kind is None else ()
 
 

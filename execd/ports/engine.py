@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,7 +65,8 @@ class ProvideInput(Command, frozen=True):
 
     by: str
     prompt_id: str
-    values: Mapping[str, str]
+    values: Mapping[str, Any]
+    """Texts, unless every answer is taken."""
 
 
 class Report(Command, frozen=True):

@@ -65,6 +65,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Wins over an `Authorization` header."""
     cookies: Headers = ()
     """Sent as one `Cookie` header. Keeping a jar between requests is the caller's business."""
+    keeps_cookies: bool = False
+    """Whether what a redirect sets is sent on to where it leads, if that is the same origin."""
     connect_s: float = 10.0
     """Name look-up, TCP and TLS together."""
     read_s: float = 30.0
@@ -146,6 +148,7 @@ class HttpCallError(ExecdError):
         code: HttpFault,
         retryable: bool | None = None,
         was_sent: bool = False,
+        had_head: bool = False,
         errno_name: str | None = None,
         endpoint: str | None = None,
     ) -> None:
@@ -154,6 +157,8 @@ class HttpCallError(ExecdError):
         self.retryable = code not in _NEVER_RETRYABLE if retryable is None else retryable
         self.was_sent = was_sent
         """Whether the server may have got the request, and so may have carried it out."""
+        self.had_head = had_head
+        """Whether the answer had begun: its head came, and its body broke off or fell silent."""
         self.errno_name = errno_name
         """What the system called it, like `ECONNREFUSED`; None where it had no say."""
         self.endpoint = endpoint

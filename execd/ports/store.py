@@ -9,7 +9,8 @@ from typing import Protocol
 import msgspec
 
 from execd.core.codec import StoredEvent
-from execd.core.events import DefinitionId, ExecutionId, Failure, Status, WorkspaceId
+from execd.core.event_parts import Failure
+from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.history import RunTimes
 
 

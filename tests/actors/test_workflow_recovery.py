@@ -11,7 +11,8 @@ import trio.testing
 
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import ConflictError, InvalidRequestError
-from execd.core.events import Event, ExecutionId, NodeCompleted, NodeId, Prompt, ResultStored, Status
+from execd.core.event_parts import Prompt
+from execd.core.events import Event, ExecutionId, NodeCompleted, NodeId, ResultStored, Status
 from execd.core.graph import Need, Node
 from execd.core.nodes import type_of
 from execd.core.nodes.scripts import StepSpec

@@ -16,7 +16,8 @@ from trio.testing import MockClock
 from execd.cli.following import Follower, OnInterrupt
 from execd.cli.views import JsonView, QuietView, TerminalView, View
 from execd.client_errors import GapError
-from execd.core.events import Failure, Output, OutputTruncated, Status, Stream
+from execd.core.event_parts import Failure
+from execd.core.events import Output, OutputTruncated, Status, Stream
 from tests.support.fake_backend import FakeBackend
 from tests.support.scripted_server import ID, make_journal, make_result, output
 

@@ -15,13 +15,13 @@ from execd.cli.asking import NobodyThere, TerminalAsker
 from execd.cli.following import Follower, OnInterrupt
 from execd.cli.workflow_view import WorkflowView
 from execd.core.codec import StoredEvent, number_fact
+from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
     EventData,
     ExecutionCompleted,
     ExecutionRequested,
     ExecutionStarted,
     Fact,
-    Failure,
     InputReceived,
     InputRequired,
     NodeCompleted,
@@ -35,7 +35,6 @@ from execd.core.events import (
     NodeWaiting,
     Output,
     Progress,
-    Prompt,
     Status,
     Stream,
 )

@@ -16,7 +16,8 @@ from execd.adapters.memory_store import MemoryStore
 from execd.adapters.sqlite_store import SqliteStore, open_sqlite_store
 from execd.core.codec import StoredEvent
 from execd.core.errors import InvalidRequestError
-from execd.core.events import ExecutionId, Failure, Status, WorkspaceId
+from execd.core.event_parts import Failure
+from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.ports import Append, Create, Duplicate, ExecutionFilter, ExecutionRecord, Fenced, Stored, Token
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123000, tzinfo=UTC)

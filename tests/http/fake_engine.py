@@ -14,6 +14,7 @@ from execd.adapters.memory_definitions import MemoryDefinitions
 from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import StoredEvent, number_fact
 from execd.core.errors import ConflictError, IdempotencyConflictError, NotFoundError, TooManyStreamsError
+from execd.core.event_parts import StreamTotals, Usage
 from execd.core.events import (
     EventData,
     ExecutionCompleted,
@@ -25,8 +26,6 @@ from execd.core.events import (
     ResultStored,
     Status,
     Stream,
-    StreamTotals,
-    Usage,
     WorkspaceId,
 )
 from execd.core.specs import Limits, ScriptSpec

@@ -68,7 +68,6 @@ BAD = {
     "nothing": (b"{}", 400, ["kind", "name", "language", "source"]),
     "a list": (b"[]", 400, [""]),
     "no JSON": (b"{", 400, [""]),
-    "a kind of later": (json.dumps(SCRIPT | {"kind": "flow"}).encode(), 400, ["kind"]),
     "no name": (b'{"kind":"script","language":"python","source":"x"}', 400, ["name"]),
     "an empty name": (json.dumps(SCRIPT | {"name": ""}).encode(), 400, ["name"]),
     "a name like an id": (json.dumps(SCRIPT | {"name": "def-000000001"}).encode(), 400, ["name"]),
@@ -363,6 +362,30 @@ async def test_validation_saves_nothing() -> None:
     assert (bad.status, bad.json()["valid"], paths(bad)) == (200, False, ["z", "nodes[0].type"])
     assert (torn.status, torn.json()["valid"], paths(torn)) == (200, False, [""])
     assert (await door.ask("GET", URL)).json()["items"] == []
+
+
+async def test_a_flow_is_checked_with_warnings_saved_and_run_with_values() -> None:
+    """What the original ignores is told, and is no reason to refuse; a run's input takes the place of variables."""
+    door = await make_door()
+    step = {"id": "a", "method": "GET", "url": "http://h/{{ .vars.v }}", "body": {"x": 1}}
+    flow = {
+        "kind": "flow",
+        "name": "f",
+        "variables": {"v": 1},
+        "nodes": [step],
+        "responseSchemas": {"a": {"schema": {}}},
+    }
+
+    checked = (await post(door, f"{URL}/validate", flow)).json()
+    saved = await save(door, flow)
+    run = await post(door, RUNS, {"definition": saved, "input": {"v": 2}})
+    refused = await post(door, RUNS, {"definition": saved, "input": [1]})
+
+    assert (checked["valid"], [each["path"] for each in checked["warnings"]]) == (True, ["nodes[0].body"])
+    assert (await door.ask("GET", f"{URL}/{saved}")).json()["body"]["responseSchemas"] == flow["responseSchemas"]
+    assert run.status == 202
+    assert door.engine.submissions[-1].spec.input == {"v": 2}
+    assert (refused.status, paths(refused)) == (400, ["input"])
 
 
 async def test_a_definition_is_run_by_id_or_name() -> None:

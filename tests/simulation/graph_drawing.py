@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import NodeId, Prompt
+from execd.core.event_parts import Prompt
+from execd.core.events import NodeId
 from execd.core.graph import Graph, Need, Node, OnError, Pin
 from execd.core.nodes import type_of
 from execd.core.nodes.bodies import CallSpec, MapSpec

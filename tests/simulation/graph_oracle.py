@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from execd.core.capture import output_bytes
+from execd.core.event_parts import Failure
 from execd.core.events import (
     Event,
     ExecutionEnded,
     ExecutionId,
     ExecutionPaused,
     ExecutionResumed,
-    Failure,
     InputReceived,
     InputRequired,
     NodeCompleted,

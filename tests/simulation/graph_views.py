@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import Failure
+from execd.core.event_parts import Failure
 from execd.core.graph import Graph, Need, Node, OnError
 from execd.core.nodes.bodies import CallSpec, MapSpec
 from execd.core.nodes.conditions import IfSpec, SwitchSpec

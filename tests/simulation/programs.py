@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import trio
 
 from execd.core.errors import RunnerUnavailableError
-from execd.core.events import Stream, Usage
+from execd.core.event_parts import Usage
+from execd.core.events import Stream
 from execd.core.outcome import ExitRecord, Limiter, PodState
 from execd.ports import Dropped, Exited, PodObservation, PodRequest
 from tests.simulation.evidence import Attempt, Evidence

@@ -13,7 +13,8 @@ from execd.actors.broadcast import BroadcastLog, Cursor
 from execd.actors.supervisor import supervise
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import OverloadedError
-from execd.core.events import NodeId, Prompt
+from execd.core.event_parts import Prompt
+from execd.core.events import NodeId
 from execd.core.graph import Node
 from execd.core.nodes.waiting import InputSpec
 from execd.core.workflows import WorkflowSpec, store_node

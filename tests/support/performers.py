@@ -6,7 +6,8 @@ from typing import Any
 
 import trio
 
-from execd.core.events import Event, ExecutionId, ResultStored, Usage
+from execd.core.event_parts import Usage
+from execd.core.events import Event, ExecutionId, ResultStored
 from execd.core.outcome import ExitRecord, Limiter, PodState
 from execd.core.requests import parse_request
 from execd.core.script_fields import ScriptTools

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from execd.core.errors import ConflictError, OverloadedError, RunnerUnavailableError
-from execd.core.events import Stream, Usage
+from execd.core.event_parts import Usage
+from execd.core.events import Stream
 from execd.core.outcome import ExitRecord, PodState
 from execd.ports import Chunk, Exited, Frame, PodObservation, PodRequest, RunnerReport, Started
 

@@ -12,6 +12,7 @@ import trio
 
 from execd.client import Client, Reconnecting
 from execd.core.codec import StoredEvent, encode_json, number_fact
+from execd.core.event_parts import StreamTotals, Usage
 from execd.core.events import (
     EventData,
     ExecutionCompleted,
@@ -25,8 +26,6 @@ from execd.core.events import (
     ResultStored,
     Status,
     Stream,
-    StreamTotals,
-    Usage,
 )
 
 ID = ExecutionId("exec-1700000000000-abcdefghi")

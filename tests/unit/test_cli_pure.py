@@ -9,7 +9,8 @@ from execd.cli.exit_codes import exit_code_of_error, exit_code_of_result
 from execd.cli.wording import describe_result, format_bytes, format_seconds
 from execd.client_errors import RemoteError, UnreachableError
 from execd.core.errors import ConfigurationError, InvalidRequestError, NotFoundError
-from execd.core.events import Failure, Status, Usage
+from execd.core.event_parts import Failure, Usage
+from execd.core.events import Status
 from tests.support.fake_backend import RUNTIMES
 from tests.support.scripted_server import make_result
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from execd.core.codec import decode_event, format_time, number_fact, to_fact
+from execd.core.event_parts import Failure, NodeResult, Prompt, StreamTotals, Usage
 from execd.core.event_types import EVENT_TYPES
 from execd.core.events import (
     DeclaredNode,
@@ -17,17 +18,12 @@ from execd.core.events import (
     EventData,
     ExecutionId,
     Fact,
-    Failure,
     NodeId,
-    NodeResult,
     Output,
-    Prompt,
     ResultStored,
     Status,
     StopMode,
     Stream,
-    StreamTotals,
-    Usage,
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

@@ -11,7 +11,8 @@ import pytest
 from execd.core.again import spec_from
 from execd.core.definitions import NotRunnableError, hide_env, parse_definition, renew, request_of, with_input
 from execd.core.errors import ConflictError, InvalidRequestError
-from execd.core.events import Event, EventData, ExecutionId, Failure, NodeCompleted, NodeFailed, NodeId
+from execd.core.event_parts import Failure
+from execd.core.events import Event, EventData, ExecutionId, NodeCompleted, NodeFailed, NodeId
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Limits
 from execd.core.workflows import ExecutionSpec, WorkflowSpec

@@ -9,12 +9,17 @@ import pytest
 
 from execd.cli.workflow_files import read_request
 from execd.core.expression_selection import FILTERS, FUNCTIONS
+from execd.core.flows.operators import ALL
 from execd.core.nodes import TYPES
-from execd.core.requests import parse_request
+from execd.core.requests import parse_request, warnings_of
 from execd.core.script_fields import ScriptTools
+from execd.core.yaml_text import parse_yaml
+from execd.http.openapi_flows import flow_schemas
 from execd.settings import Settings, load_runtimes
 
 ROOT = Path(__file__).parents[2]
+FLOWS = ROOT / "docs" / "flows.md"
+FLOW_EXAMPLES = sorted((ROOT / "examples" / "flows").glob("*.*"))
 REFERENCE = ROOT / "docs" / "workflows.md"
 _BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
@@ -48,6 +53,26 @@ def test_every_workflow_in_the_documents_is_right(block: str) -> None:
 def test_every_example_is_right(path: Path) -> None:
     """`execd validate` would say so too."""
     check(path.read_text(), path.name)
+
+
+@pytest.mark.parametrize("text", [*_BLOCK.findall(FLOWS.read_text()), *(p.read_text() for p in FLOW_EXAMPLES)])
+def test_every_flow_in_the_documents_and_examples_is_right(text: str) -> None:
+    """JSON is YAML too."""
+    settings = Settings()
+    sandbox = settings.sandbox
+    tools = ScriptTools(runtimes=load_runtimes(settings), defaults=sandbox.defaults, caps=sandbox.caps)
+    body = parse_yaml(text.encode())
+
+    parse_request(body, tools)
+    assert warnings_of(body) == ()
+
+
+def test_the_reference_of_flows_names_every_key() -> None:
+    """Those of the description, and every operator."""
+    schemas = flow_schemas({"properties": {"priority": {}}})
+    keys = {key for name in ("FlowBody", "FlowStep", "FlowAuth") for key in schemas[name]["properties"]} | set(ALL)
+
+    assert [key for key in sorted(keys - {"enableDebug"}) if key not in FLOWS.read_text()] == ["launchBrowser"]
 
 
 def test_the_reference_names_every_type() -> None:

@@ -10,19 +10,18 @@ import msgspec
 import pytest
 
 from execd.core.codec import number_fact
+from execd.core.event_parts import Failure, NodeResult, Prompt, StreamTotals, Usage
 from execd.core.event_types import EVENT_TYPES
 from execd.core.events import (
     EventData,
     ExecutionCompleted,
     ExecutionId,
     Fact,
-    Failure,
     InputRequired,
     NodeCompleted,
     NodeFailed,
     NodeId,
     NodeOutput,
-    NodeResult,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
@@ -31,12 +30,9 @@ from execd.core.events import (
     OutputsReported,
     OutputTruncated,
     Progress,
-    Prompt,
     ResultStored,
     Status,
     Stream,
-    StreamTotals,
-    Usage,
 )
 from execd.http.dialects.linkflow import (
     NAME,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from execd.core.codec import decode_event, number_fact, to_fact
 from execd.core.errors import ConflictError, InvalidRequestError
+from execd.core.event_parts import Prompt
 from execd.core.event_types import TYPE_NAMES
 from execd.core.events import (
     ExecutionEnded,
@@ -22,7 +23,6 @@ from execd.core.events import (
     Fact,
     NodeId,
     Output,
-    Prompt,
     ResultStored,
     Status,
     StopMode,

@@ -9,6 +9,7 @@ import msgspec
 from execd.core.nodes.bodies import CallType, MapType
 from execd.core.nodes.conditions import IfType, SwitchType
 from execd.core.nodes.external import ExternalType
+from execd.core.nodes.flow_steps import FLOW_TYPES
 from execd.core.nodes.http_call import HttpType
 from execd.core.nodes.kinds import NodeType
 from execd.core.nodes.llm import LlmType
@@ -33,7 +34,7 @@ TYPES: tuple[NodeType[Any], ...] = (
 TYPES_BY_NAME: dict[str, NodeType[Any]] = {node_type.name: node_type for node_type in TYPES}
 
 _TYPES_BY_SPEC: dict[type[msgspec.Struct], NodeType[Any]] = {
-    node_type.spec_type: node_type for node_type in (*TYPES, WholeScriptType(), ExternalType())
+    node_type.spec_type: node_type for node_type in (*TYPES, WholeScriptType(), ExternalType(), *FLOW_TYPES)
 }
 
 

@@ -1,6 +1,6 @@
 """What a node type is: its spec, which of its fields hold expressions, and how it begins.
 
-A type decides and never does: `begin` is pure and says what the machine should do. There are seven beginnings, and a new
+A type decides and never does: `begin` is pure and says what the machine should do. There are eight beginnings, and a new
 type is one file that gives some of them, and one line in the registry.
 """
 
@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from execd.core.calls import Call
-from execd.core.events import Failure, Prompt
+from execd.core.event_parts import Failure, Prompt
+from execd.core.expressions import Compiled, compile_value
 from execd.core.fields import Faults, Fields
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import ScriptSpec
@@ -23,6 +24,8 @@ OUT = "out"
 """The port that every success takes."""
 ERROR = "error"
 """The port of a failure that its node sends there."""
+AFTER = "after"
+"""No port but an order: taken whatever became of the node, also when it failed or was skipped."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -37,6 +40,14 @@ class Fails(msgspec.Struct, frozen=True):
     """It cannot begin with these values."""
 
     failure: Failure
+    is_final: bool = False
+    """Whether beginning again can only give the same."""
+
+
+class Skips(msgspec.Struct, frozen=True):
+    """It does not run, and says why; its start is never told."""
+
+    reason: str
 
 
 class Runs(msgspec.Struct, frozen=True):
@@ -64,6 +75,8 @@ class Asks(msgspec.Struct, frozen=True):
 
     prompts: tuple[Prompt, ...]
     expires_at: datetime | None
+    is_open: bool = False
+    """Whether every answer is taken: keys may be missing or others, and values of any kind."""
 
 
 class Expands(msgspec.Struct, frozen=True):
@@ -79,7 +92,7 @@ class Expands(msgspec.Struct, frozen=True):
     """For all of it; None: as long as it takes."""
 
 
-Beginning = Done | Fails | Runs | Calls | Waits | Asks | Expands
+Beginning = Done | Fails | Skips | Runs | Calls | Waits | Asks | Expands
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -115,6 +128,10 @@ class NodeType(ABC, Generic[S]):
     def templated(self, spec: S) -> Any:
         """Give the fields that may hold expressions, by name."""
         return None
+
+    def compile(self, spec: S, *, path: str, faults: Faults) -> Compiled:
+        """Read what `templated` gives, once for all runs; what `begin` gets as `values` is made by it."""
+        return compile_value(self.templated(spec), path=path, faults=faults)
 
     @abstractmethod
     def begin(self, spec: S, values: Any, at: datetime) -> Beginning:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from execd.core.events import Prompt
+from execd.core.event_parts import Prompt
 from execd.core.fields import Fields, Range
 from execd.core.moments import later
 from execd.core.nodes.kinds import Asks, Beginning, NodeType, Reading, Waits, as_text, failure, kind_of_value

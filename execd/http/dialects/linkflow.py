@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 
 from execd.core.codec import decode_event, encode_json, format_time
+from execd.core.event_parts import Failure, Usage
 from execd.core.event_types import RESULT_STORED, TYPE_NAMES
 from execd.core.events import (
     Event,
     ExecutionId,
-    Failure,
     InputRequired,
     NodeCompleted,
     NodeFailed,
@@ -38,7 +38,6 @@ from execd.core.events import (
     OutputTruncated,
     Progress,
     Status,
-    Usage,
 )
 from execd.ports import StreamedEvent
 
