@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
-from execd.core.expressions import Compiled, compile_value
+from execd.core.expressions import Compiled
 from execd.core.fields import Faults
 from execd.core.nodes import type_of
 from execd.core.nodes.kinds import OUT
@@ -98,7 +98,7 @@ class PlannedNode:
         self.type = type_of(node.spec)
         self.dependents = dependents
         """The edges that lead away: (the node that needs it, through which port)."""
-        self.fields: Compiled = compile_value(self.type.templated(node.spec), path=node.id, faults=faults)
+        self.fields: Compiled = self.type.compile(node.spec, path=node.id, faults=faults)
         self.body = None if node.body is None else Plan(node.body, faults)
 
 

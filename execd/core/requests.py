@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from execd.core.again import spec_until
+from execd.core.dialects.n8n_flows import FLOW_KIND, parse_flow
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
 from execd.core.parsing import parse_script
@@ -16,7 +17,7 @@ from execd.core.specs import Priority
 from execd.core.workflow_parsing import parse_workflow
 from execd.core.workflows import SPEC_TYPES, ExecutionSpec
 
-KINDS = tuple(SPEC_TYPES)
+KINDS = (*SPEC_TYPES, FLOW_KIND)
 """What can be run today."""
 
 
@@ -45,6 +46,9 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     if kind == "external":
         external = parse_external(body)
         return ExecutionRequest(name=external.name, spec=external.spec)
+    if kind == FLOW_KIND:
+        flow = parse_flow(body, tools)
+        return ExecutionRequest(name=flow.name, spec=flow.spec, priority=flow.priority)
     if kind not in {None, "script"}:
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))

@@ -20,6 +20,7 @@ from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
 from execd.http.node_views import NodeView
+from execd.http.openapi_flows import flow_schemas
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
 from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
@@ -197,7 +198,7 @@ def make_components() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
-    components |= workflow_schemas(components["ScriptBody"])
+    components |= workflow_schemas(components["ScriptBody"]) | flow_schemas()
     components["SpecBody"] = _any_of_kind("Body")
     components["ExecutionBody"] = {"description": "What to run.", "anyOf": [ref("SpecBody"), ref("RunBody")]}
     for kind in KINDS:
@@ -221,7 +222,7 @@ def ref(name: str) -> dict[str, str]:
 def _any_of_kind(ending: str) -> dict[str, Any]:
     bodies = {kind: f"{kind.title()}{ending}" for kind in KINDS}
     return {
-        "description": "A script, a workflow or the work of an engine elsewhere.",
+        "description": "A script, a workflow, a flow or the work of an engine elsewhere.",
         "oneOf": [ref(name) for name in bodies.values()],
         "discriminator": {
             "propertyName": "kind",

@@ -7,7 +7,7 @@ type is one file that gives some of them, and one line in the registry.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 
 from execd.core.calls import Call
 from execd.core.events import Failure, Prompt
+from execd.core.expressions import Compiled, compile_value
 from execd.core.fields import Faults, Fields
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import ScriptSpec
@@ -81,6 +82,15 @@ class Expands(msgspec.Struct, frozen=True):
 
 Beginning = Done | Fails | Runs | Calls | Waits | Asks | Expands
 
+
+class Printed(msgspec.Struct, frozen=True):
+    """What a program gave that succeeded."""
+
+    stdout: str | None
+    """The head of it; None where it is no text."""
+    exit_code: int | None
+
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -116,6 +126,10 @@ class NodeType(ABC, Generic[S]):
         """Give the fields that may hold expressions, by name."""
         return None
 
+    def compile(self, spec: S, *, path: str, faults: Faults) -> Compiled:
+        """Read what `templated` gives; a dialect that has templates of its own reads them in its own way."""
+        return compile_value(self.templated(spec), path=path, faults=faults)
+
     @abstractmethod
     def begin(self, spec: S, values: Any, at: datetime) -> Beginning:
         """Say how it begins.
@@ -123,6 +137,23 @@ class NodeType(ABC, Generic[S]):
         Args:
             values: what `templated` gave, with every expression replaced by its value.
         """
+
+    def warnings(self, values: Any) -> Sequence[str]:
+        """Say what looks wrong with these values and does not stop it."""
+        return ()
+
+    def finish(self, spec: S, gave: Any, values: Callable[[], Any]) -> Done | Fails:
+        """Say what the node gives, once its program or call has succeeded.
+
+        Args:
+            gave: `Printed` of a program, the output of a call.
+            values: gives what `begin` was given.
+        """
+        return Done(gave)
+
+    def explain(self, spec: S, stdout: str | None, failure: Failure) -> Failure:
+        """Say better than its exit code why a program failed, where it told."""
+        return failure
 
 
 def failure(code: str, message: str, **details: Any) -> Fails:
