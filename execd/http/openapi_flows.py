@@ -61,4 +61,96 @@ def flow_schemas() -> dict[str, Any]:
             "priority": {"type": "integer", "minimum": 0, "maximum": 2},
         },
     }
-    return {"ReactflowBody": body}
+    return {"ReactflowBody": body, **_DIALECT}
+
+
+_DIALECT: dict[str, Any] = {
+    "FlowBody": {
+        "type": "object",
+        "title": "FlowBody",
+        "description": "A flow to be saved. A draft may be unfinished; one of any other status must be able to run.",
+        "properties": {
+            "name": _NAME,
+            "description": {"type": ["string", "null"]},
+            "status": {"type": "string", "default": "draft", "examples": ["draft", "published", "archived"]},
+            "template_id": {},
+            "channel_id": {},
+            "data": _GRAPH,
+        },
+    },
+    "FlowView": {
+        "type": "object",
+        "title": "FlowView",
+        "description": "A saved flow. `definition` is what `POST /api/v1/executions` runs it by.",
+        "required": ["id", "name", "status", "version", "data", "definition"],
+        "properties": {
+            "id": _ID,
+            "name": _NAME,
+            "status": {"type": "string"},
+            "version": {"type": "integer"},
+            "data": _GRAPH,
+            "definition": {"type": "string"},
+            "problems": {"type": "array", "description": "Why it could not run now.", "items": {"type": "object"}},
+            "warnings": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+    "FlowList": {"type": "array", "items": {"$ref": "#/components/schemas/FlowView"}},
+    "FlowStart": {
+        "type": "object",
+        "title": "FlowStart",
+        "required": ["flow_id"],
+        "properties": {"flow_id": _ID, "input_data": {"type": ["object", "null"]}},
+    },
+    "FlowFrame": {
+        "type": "object",
+        "title": "FlowFrame",
+        "description": "One frame: `data: ` and this on one line. The last is `executionFinished` or `executionError`.",
+        "required": ["type", "data"],
+        "properties": {
+            "type": {
+                "enum": [
+                    "executionStarted", "nodeExecutionBefore", "nodeExecutionWarning", "nodeExecutionAfter",
+                    "executionFinished", "executionError",
+                ]
+            },
+            "data": {"type": "object"},
+        },
+    },
+    "FlowRun": {
+        "type": "object",
+        "title": "FlowRun",
+        "properties": {
+            "id": {"type": "string"},
+            "flow_id": _ID,
+            "status": {"enum": ["running", "completed", "failed", "cancelled"]},
+            "node_executions": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+    "FlowRuns": {"type": "array", "items": {"$ref": "#/components/schemas/FlowRun"}},
+    "FlowRefusal": {
+        "type": "object",
+        "title": "FlowRefusal",
+        "required": ["detail"],
+        "properties": {
+            "detail": {
+                "oneOf": [
+                    {"type": "string"},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["loc", "msg", "type"],
+                            "properties": {
+                                "loc": {"type": "array", "items": _ID},
+                                "msg": {"type": "string"},
+                                "type": {"type": "string"},
+                            },
+                        },
+                    },
+                ]
+            }
+        },
+    },
+    "NodeCatalogue": {"type": "array", "items": {"type": "object"}},
+    "Done": {"type": "object", "properties": {"status": {"type": "string"}, "message": {"type": "string"}}},
+}  # fmt: skip
