@@ -22,7 +22,7 @@ from execd.ports import EvictedError, Store, StreamedEvent, Subscription, Take
 MIN_PAUSE_S = 0.001
 """After each frame: a turn for the reader. Without any, 8 to 14 of 3,000 frames were lost; with it none."""
 BYTES_PER_S = 256 * 1024
-"""So a reader that does not run for 0.18 s still finds less than 48 KiB waiting."""
+"""So a reader that does not run for 0.16 s still finds less than 48 KiB waiting."""
 END_PAUSE_S = 0.1
 """Before the last frame, so that it comes in a read of its own."""
 RECAP_BYTES = 64 * 1024
