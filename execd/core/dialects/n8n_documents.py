@@ -107,7 +107,7 @@ def _parse(body: object, saved: Mapping[str, Any], tools: ScriptTools) -> FlowDr
     fields.text("description", max_chars=MAX_DESCRIPTION_CHARS, accepted="text")
     status = fields.text("status", max_chars=64, accepted="draft, published or archived")
     whole["status"] = status or whole.get("status") or DRAFT
-    if not isinstance(whole.get("data") or {}, Mapping):
+    if whole.get("data") is not None and not isinstance(whole["data"], Mapping):
         faults.add("data", describe(whole["data"]), "an object: {nodes, edges}")
     faults.raise_if_any()
     return _to_draft(whole, tools)
