@@ -192,3 +192,31 @@ async def test_a_socket_that_is_refused_is_told_why(role: str, first: Any, code:
         assert heard[-1]["type"] == "error"
         assert words in heard[-1]["data"]["message"]
         assert (await door.ask("GET", "/api/v1/executions")).json()["items"] == []
+
+
+async def test_a_socket_that_is_left_stops_nothing_and_breaks_nothing() -> None:
+    """The run belongs to the server, and the server does not stumble over who goes away."""
+    release = trio.Event()
+
+    async def wait_for_release(pod: ScriptedPod) -> None:
+        await release.wait()
+        await pod.write(b'{"result": 2, "scope": "{}"}\n')
+        await pod.exit()
+
+    flow = drawn(TRIGGER, ("code_1", "action-code", {"code": "x"}))
+    async with open_flow_door(wait_for_release) as door, serve_flows(door) as (bound, _):
+        target = f"/ws/execute/{await door.save(flow)}"
+        headers = [(b"authorization", f"Bearer {door.secrets['runner']}".encode())]
+        stream = await trio.open_tcp_stream("127.0.0.1", bound.port)
+        with trio.fail_after(LIMIT_S), stream.socket:
+            async with trio.open_nursery() as nursery:
+                socket = await wrap_client_stream(nursery, stream, "127.0.0.1", target, extra_headers=headers)
+                await socket.send_message('{"action": "start"}')
+                execution_id = ExecutionId(json.loads(await socket.get_message())["data"]["executionId"])
+                nursery.cancel_scope.cancel()
+        with trio.fail_after(LIMIT_S):
+            await door.app.front.streams.wait_empty()
+        release.set()
+        events = await door.world.watch(execution_id)
+        assert events[-1].type == "result_stored"
+        assert door.app.front.counters.read().get("execd_http_connections_crashed_total", 0) == 0
