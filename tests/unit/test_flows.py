@@ -25,7 +25,7 @@ from execd.core.events import (
     Stream,
 )
 from execd.core.nodes.n8n.code import CodeSpec
-from execd.core.nodes.n8n.templates import NOTHING, Ambiguous, Filling, Ref, follow, resolve
+from execd.core.nodes.n8n.templates import NOTHING, Ambiguous, Filling, Names, Ref, choose, follow
 from execd.core.outcome import Outcome
 from execd.core.requests import parse_request
 from execd.core.signals import CallReturned, NodeExited, OutputArrived
@@ -133,6 +133,19 @@ def test_an_ambiguous_reference_is_a_fault_and_a_missing_one_a_warning() -> None
     assert "does not come before it" in parse_flow(later, TOOLS).warnings[0].message
 
 
+def test_a_drawing_of_any_size_is_read_in_bounded_time() -> None:
+    """Who saves a thousand nodes that read one another, or a text full of braces, holds nobody else up for long."""
+    chain = drawn(TRIGGER, *((f"n{i}", "logic-transform", {"mappings": "{{trigger.x}} {{n0.y}}"}) for i in range(999)))
+    assert len(parse_flow(chain, TOOLS).spec.nodes) == 1000
+
+    braces = "".join(f"{{{{z{n}.y}}}}" for n in range(20_000))
+    assert faults_of(drawn(TRIGGER, ("a", "logic-transform", {"mappings": braces}))).keys() == {
+        "data.nodes[1].data.config.mappings"
+    }
+    many = drawn(TRIGGER, ("a", "logic-transform", {"mappings": braces[:9000]}))
+    assert len(parse_flow(many, TOOLS).warnings) == 50
+
+
 def test_an_id_may_be_a_number_and_a_node_may_say_its_type_outside() -> None:
     """Editors number their nodes, and some draw a node under its own type only."""
     body = {
@@ -154,12 +167,16 @@ def test_any_garbage_in_a_drawing_gives_faults_or_a_flow(garbage: Any) -> None:
 # --- templates
 
 
+def resolve(inner: str, nodes: list[str]) -> Ref | Ambiguous | None:
+    return choose(Names(nodes).candidates(inner))
+
+
 def test_a_reference_means_its_exact_id_then_the_numbered_one_then_the_only_one_like_it() -> None:
     """The order of precedence, as published flows need it: `trigger` finds `trigger_1`."""
     assert resolve("a.b.c", ["a", "a.b"]) == Ref("a.b", ("c",))
     assert resolve("trigger.x", ["trigger_1", "trigger_settings"]) == Ref("trigger_1", ("x",))
     assert resolve("http", ["http-request"]) == Ref("http-request")
-    assert resolve("ai.x", ["ai_1", "ai-2"]) == Ambiguous(("ai_1", "ai-2"))
+    assert resolve("ai.x", ["ai_1", "ai-2"]) == Ambiguous(("ai-2", "ai_1"))
     assert resolve("x", ["a"]) is None
     assert resolve("", ["a"]) is None
 

@@ -19,7 +19,7 @@ from execd.core.nodes.kinds import OUT, Reading
 from execd.core.nodes.n8n import FLOW_TYPE_WORDS, find_flow_type
 from execd.core.nodes.n8n.kinds import FlowSpec, FlowType
 from execd.core.nodes.n8n.logic import SIDES
-from execd.core.nodes.n8n.templates import Ambiguous, Ref, references_in, resolve
+from execd.core.nodes.n8n.templates import Ambiguous, Names, Ref, choose, references_in
 from execd.core.parsing import read_name, read_priority
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Priority
@@ -30,6 +30,10 @@ FLOW_KIND = "reactflow"
 MAX_NODES = 1000
 """Of one flow: people draw them."""
 MAX_EDGES = 10_000
+MAX_REFERENCES = 10_000
+"""Of all nodes, the same one in one node counted once: finding them takes some 50 ms."""
+MAX_WARNINGS = 50
+"""Told at most, as faults are."""
 MAX_ID_CHARS = 200
 MAX_LABEL_CHARS = 200
 _ID_WORDS = "printable text without `/`, at most 200 characters, or a number"
@@ -99,6 +103,10 @@ class _Compiler:
         self._faults = faults
         self._reading = Reading(faults=faults, tools=tools)
         self._needs: dict[str, set[str]] = {}
+        self._before = _Before((), {})
+        self._names = Names(())
+        self._candidates: dict[str, tuple[tuple[Ref, ...], ...]] = {}
+        self._reference_count = 0
         self.warnings: list[FlowWarning] = []
 
     def compile(self, graph: Fields) -> tuple[StoredNode, ...]:
@@ -112,7 +120,8 @@ class _Compiler:
         for index, edge in enumerate(edges):
             self._read_edge(edge, f"{graph.path_of('edges')}[{index}]", by_id)
         self._refuse_cycle(by_id)
-        return tuple(self._finish(node, by_id) for node in by_id.values())
+        self._names = Names(by_id)
+        return tuple(map(self._finish, by_id.values()))
 
     def _index(self, drawn: Sequence[_Drawn]) -> dict[str, _Drawn]:
         by_id: dict[str, _Drawn] = {}
@@ -137,7 +146,7 @@ class _Compiler:
         kind = find_flow_type(name)
         if kind is None and name:
             fields.fault("type", f"is {name[:64]!r}, which is no node type", FLOW_TYPE_WORDS)
-        if name == _SCHEDULE:
+        if name == _SCHEDULE and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(FlowWarning(path, "its schedule is kept, but nothing starts the flow by it"))
         spec = FlowSpec() if kind is None else kind.read(fields, self._reading)
         label = fields.text("label", max_chars=MAX_LABEL_CHARS, accepted="one line of text") or identifier
@@ -186,14 +195,16 @@ class _Compiler:
 
     def _refuse_cycle(self, by_id: Mapping[str, _Drawn]) -> None:
         try:
-            TopologicalSorter(self._needs).prepare()
+            order = tuple(TopologicalSorter(self._needs).static_order())
         except CycleError as error:
             cycle: list[str] = error.args[1]
             path = by_id[cycle[0]].path
             self._faults.add(path, f"is part of a cycle: {' -> '.join(reversed(cycle))}", "an acyclic graph")
+        else:
+            self._before = _Before(order, self._needs)
 
-    def _finish(self, node: _Drawn, by_id: Mapping[str, _Drawn]) -> StoredNode:
-        spec = msgspec.structs.replace(node.spec, node=node.id, refs=self._resolve(node, by_id))
+    def _finish(self, node: _Drawn) -> StoredNode:
+        spec = msgspec.structs.replace(node.spec, node=node.id, refs=self._resolve(node))
         return StoredNode(
             id=NodeId(node.id),
             type=node.type,
@@ -202,34 +213,53 @@ class _Compiler:
             needs=tuple(Need(NodeId(name), port) for name, port in node.needs),
         )
 
-    def _resolve(self, node: _Drawn, by_id: Mapping[str, _Drawn]) -> dict[str, Ref]:
-        """Find where the references of a node lead: first among the nodes before it, which are all it can read."""
+    def _resolve(self, node: _Drawn) -> dict[str, Ref]:
+        """Find where the references of a node lead: among the nodes before it, which are all it can read."""
         verbatim = frozenset() if node.kind is None else node.kind.verbatim
         config = {name: value for name, value in node.spec.config.items() if name not in verbatim}
-        before = self._before(node.id)
-        found: dict[str, Ref] = {}
+        found: dict[str, Ref | None] = {}
         for inner, path in references_in(config, path=f"{node.path}.data.config"):
-            ref = found.get(inner) or resolve(inner, before)
-            if isinstance(ref, Ref):
-                found[inner] = ref
-            elif isinstance(ref, Ambiguous):
-                words = f"reads {{{{{inner}}}}}, which may be any of {', '.join(ref.nodes[:10])}"
-                self._faults.add(path, words, "the whole id of a node")
-            else:
-                self._warn(inner, path, by_id)
-        return found
+            if inner in found:
+                continue
+            self._reference_count += 1
+            if self._reference_count <= MAX_REFERENCES:
+                found[inner] = self._choose(inner, node, path)
+            elif self._reference_count == MAX_REFERENCES + 1:
+                self._faults.add(path, "has too many references with those before it", f"at most {MAX_REFERENCES}")
+        return {inner: ref for inner, ref in found.items() if ref is not None}
 
-    def _warn(self, inner: str, path: str, by_id: Mapping[str, _Drawn]) -> None:
-        elsewhere = resolve(inner, by_id)
-        why = "which is not there" if elsewhere is None else "which does not come before it: join them by an edge"
-        self.warnings.append(FlowWarning(path, f"reads {{{{{inner}}}}}, {why}; it stays as it is"))
+    def _choose(self, inner: str, node: _Drawn, path: str) -> Ref | None:
+        candidates = self._candidates.get(inner)
+        if candidates is None:
+            candidates = self._candidates[inner] = self._names.candidates(inner)
+        ref = choose(candidates, lambda other: self._before.is_before(other, node.id))
+        if isinstance(ref, Ambiguous):
+            words = f"reads {{{{{inner}}}}}, which may be any of {', '.join(ref.nodes)}"
+            self._faults.add(path, words, "the whole id of a node")
+        elif isinstance(ref, Ref):
+            return ref
+        elif len(self.warnings) < MAX_WARNINGS:
+            is_there = any(candidates)
+            why = "which does not come before it: join them by an edge" if is_there else "which is not there"
+            self.warnings.append(FlowWarning(path, f"reads {{{{{inner}}}}}, {why}; it stays as it is"))
+        return None
 
-    def _before(self, name: str) -> dict[str, None]:
-        found: dict[str, None] = {}
-        waiting = sorted(self._needs[name])
-        while waiting:
-            other = waiting.pop()
-            if other not in found:
-                found[other] = None
-                waiting.extend(sorted(self._needs[other]))
-        return found
+
+class _Before:
+    """What comes before what in a graph, as one number a node whose bits are the places of those before it.
+
+    Args:
+        order: every node after those it needs.
+    """
+
+    def __init__(self, order: Sequence[str], needs: Mapping[str, set[str]]) -> None:
+        self._places = {name: place for place, name in enumerate(order)}
+        self._masks: dict[str, int] = {}
+        for name in order:
+            mask = 0
+            for need in needs[name]:
+                mask |= self._masks[need] | 1 << self._places[need]
+            self._masks[name] = mask
+
+    def is_before(self, earlier: str, node: str) -> bool:
+        return bool(self._masks.get(node, 0) >> self._places.get(earlier, 0) & 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import msgspec
@@ -13,10 +14,12 @@ from execd.core.expression_values import Limits, Work
 from execd.core.expressions import Compiled
 from execd.core.fields import Faults, Fields, describe, is_nested_deeper
 from execd.core.nodes.kinds import NodeType, Reading, as_text, kind_of_value
-from execd.core.nodes.n8n.templates import MAX_DEPTH, NOTHING, Filling, Ref, follow, resolve
+from execd.core.nodes.n8n.templates import MAX_DEPTH, NOTHING, Filling, Names, Ref, choose, follow
 
 S = TypeVar("S", bound="FlowSpec")
 
+MAX_WARNINGS = 50
+"""Of one attempt; a text full of braces would otherwise fill the journal."""
 MAX_SEEN_BYTES = 16 * 1024 * 1024
 """Of all outputs together that a code node is given."""
 
@@ -87,7 +90,8 @@ class FlowType(NodeType[S]):
         return Compiled(constant=None, render=lambda work: self._render(spec, work), references=reads, limits=Limits())
 
     def warnings(self, values: Values) -> Sequence[str]:
-        return [f"{{{{{inner}}}}} leads to nothing and stays as it is" for inner in values.unresolved]
+        told = values.unresolved[:MAX_WARNINGS]
+        return [f"{{{{{inner}}}}} leads to nothing and stays as it is" for inner in told]
 
     def _render(self, spec: S, work: Work) -> Values:
         seen, given = cast(Seen, work.scope["nodes"]), work.scope["input"]
@@ -112,8 +116,12 @@ class FlowType(NodeType[S]):
 def _finder(spec: FlowSpec, seen: Seen) -> Callable[[str], Any]:
     """Make what looks references up. Those that came with the input are resolved among the nodes that come before."""
 
+    @cache
+    def names() -> Names:
+        return Names(seen.before(spec.node))
+
     def look_up(inner: str) -> Any:
-        ref = spec.refs.get(inner) or resolve(inner, seen.before(spec.node))
+        ref = spec.refs.get(inner) or choose(names().candidates(inner))
         if not isinstance(ref, Ref):
             return NOTHING
         view = seen[ref.node]

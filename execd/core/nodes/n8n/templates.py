@@ -9,7 +9,9 @@ again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
@@ -22,6 +24,9 @@ MAX_DEPTH = 100
 """Of a config, as deep as expressions go."""
 _REFERENCE = re.compile(r"\{\{\s*([^{}]{1,300}?)\s*\}\}")
 """Longer ones are no path that anybody wrote."""
+_NUMBER = re.compile(r"[_-]\d+", re.ASCII)
+SHOWN_NODES = 10
+"""Of those that an ambiguous reference may mean."""
 _HTTP_KEYS = frozenset({"executed", "status", "data"})
 """What tells the output of an `action-http` node from any other."""
 
@@ -66,22 +71,41 @@ def references_in(value: object, *, path: str) -> Iterator[tuple[str, str]]:
             yield from references_in(inner, path=f"{path}[{index}]")
 
 
-def resolve(inner: str, nodes: Collection[str]) -> Ref | Ambiguous | None:
-    """Find the node that a reference means: the one of exactly this id (which may have dots), else the only one named like
-    it with a number behind `_` or `-`, else the only one whose id begins like it."""
-    parts = inner.split(".")
-    for length in range(len(parts), 0, -1):
-        if (name := ".".join(parts[:length])) in nodes:
-            return Ref(name, tuple(parts[length:]))
-    head = parts[0]
-    if not head:
-        return None
-    numbered = re.compile(re.escape(head) + r"[_-]\d+")
-    alike = [node for node in nodes if node.startswith(head)]
-    candidates = [node for node in alike if numbered.fullmatch(node)] or alike
-    if len(candidates) > 1:
-        return Ambiguous(tuple(candidates))
-    return Ref(candidates[0], tuple(parts[1:])) if candidates else None
+class Names:
+    """The ids of some nodes, to be found by what a reference begins with."""
+
+    def __init__(self, nodes: Iterable[str]) -> None:
+        self._sorted = sorted(nodes)
+        self._known = frozenset(self._sorted)
+
+    def candidates(self, inner: str) -> tuple[tuple[Ref, ...], ...]:
+        """Give what a reference may mean, the likelier first: the nodes of exactly such an id (which may have dots), each for
+        itself; those named like it with a number behind `_` or `-`; those whose id begins like it."""
+        parts = inner.split(".")
+        exact = [
+            (Ref(name, tuple(parts[length:])),)
+            for length in range(len(parts), 0, -1)
+            if (name := ".".join(parts[:length])) in self._known
+        ]
+        head, rest = parts[0], tuple(parts[1:])
+        alike = self._beginning_with(head) if head else []
+        near = tuple(Ref(name, rest) for name in alike if _NUMBER.fullmatch(name, len(head)))
+        return (*exact, near, tuple(Ref(name, rest) for name in alike))
+
+    def _beginning_with(self, head: str) -> list[str]:
+        first = bisect_left(self._sorted, head)
+        return list(takewhile(lambda name: name.startswith(head), islice(self._sorted, first, None)))
+
+
+def choose(
+    candidates: Iterable[tuple[Ref, ...]], can_read: Callable[[str], bool] = lambda _node: True
+) -> Ref | Ambiguous | None:
+    """Choose among the likeliest that can be read; several that are equally likely are ambiguous."""
+    for group in candidates:
+        found = tuple(islice((ref for ref in group if can_read(ref.node)), SHOWN_NODES))
+        if found:
+            return found[0] if len(found) == 1 else Ambiguous(tuple(ref.node for ref in found))
+    return None
 
 
 def follow(output: Any, path: tuple[str, ...]) -> Any:
