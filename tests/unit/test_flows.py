@@ -222,6 +222,29 @@ def test_inserting_more_than_a_node_may_give_fails_the_node() -> None:
     assert failures(world)["a"].code == "template"
 
 
+def test_values_grow_no_deeper_than_can_be_kept() -> None:
+    """Each node may wrap what the one before gave; a journal that cannot be read again would be lost."""
+    layers: dict[str, Any] = {"in": "{{%s}}"}
+    for _ in range(60):
+        layers = {"in": layers}
+
+    def wrapping(before: str) -> dict[str, Any]:
+        return msgspec.json.decode(msgspec.json.encode(layers).replace(b"%s", before.encode()))
+
+    world = begun(
+        drawn(
+            TRIGGER,
+            ("a", "logic-transform", {"mappings": wrapping("trigger")}),
+            ("b", "logic-transform", {"mappings": wrapping("a")}),
+        )
+    )
+    assert failures(world)["b"].code == "template"
+
+    deep = "[" * 300 + "]" * 300
+    assert outputs(run_one("response-data", {"body": "{{trigger.x}}"}, {"x": deep}))["a"]["body"] == deep
+    assert failures(run_one("response-data", {}, {"x": msgspec.json.decode(deep)}))["trigger_1"].code == "config"
+
+
 # --- input
 
 

@@ -122,6 +122,7 @@ _REASONS = {
     "restarted": "the server is starting anew",
     "lifetime": "this stream has reached its age limit",
     "credential_expired": "the credential of this stream has expired",
+    "credential_revoked": "the credential of this stream was revoked",
     "slow": "this stream was read too slowly",
     "too_many_streams": "the workspace watches as many streams as it may",
 }

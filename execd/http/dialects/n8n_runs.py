@@ -40,7 +40,7 @@ from execd.http.front import Front
 from execd.http.saved_runs import read_saved
 from execd.http.schemas import API, decode_json, parse_idempotency_key
 from execd.http.socket_session import CLOSE_CODES
-from execd.http.sse import CONTENT_TYPE, EventStreamBody, Pace
+from execd.http.sse import CONTENT_TYPE, REVOKED, EventStreamBody, Pace
 from execd.http.streams import pace_of, stream_response
 from execd.http.websocket import OTHER_CODE
 from execd.ports import EvictedError, ExecutionRecord, Submission, Subscription
@@ -223,21 +223,32 @@ class FlowSocket:
         self._pace = pace
         self._sent_at = trio.current_time()
         self._last_seq = 0
+        self._reason = "internal_error"
+        self._scope = trio.CancelScope()
 
     async def run(self) -> str:
         """Send every frame, and give the reason of the end (a key of `CLOSE_CODES`). Who leaves stops nothing."""
-        reason = self._pace.lifetime_reason
-        with trio.move_on_after(self._pace.lifetime_s) as living:
+        with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_read_on)
-                nursery.start_soon(self._keep_alive)
-                reason = await self._follow()
-                nursery.cancel_scope.cancel()
-        if living.cancelled_caught:
-            reason = self._pace.lifetime_reason
-        if reason != "complete":
-            await self._send(broken_off(self._record.id, reason, self._last_seq))
-        return reason
+                for task in (_read_on, self._keep_alive, self._end_in_time, self._end_when_revoked):
+                    nursery.start_soon(task)
+                self._end(await self._follow())
+        if self._reason != "complete":
+            await self._send(broken_off(self._record.id, self._reason, self._last_seq))
+        return self._reason
+
+    def _end(self, reason: str) -> None:
+        self._reason = reason
+        self._scope.cancel()
+
+    async def _end_in_time(self) -> None:
+        await trio.sleep(self._pace.lifetime_s)
+        self._end(self._pace.lifetime_reason)
+
+    async def _end_when_revoked(self) -> None:
+        while await self._pace.may_stay():  # noqa: ASYNC110 - another process may revoke it, so there is nothing to wait for
+            await trio.sleep(self._pace.heartbeat_s)
+        self._end(REVOKED)
 
     async def _follow(self) -> str:
         drawing, record = drawing_of_record(self._record), self._record

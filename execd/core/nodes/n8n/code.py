@@ -14,15 +14,16 @@ import msgspec
 
 from execd.core.capture import SHOWN_BYTES
 from execd.core.events import Failure
-from execd.core.fields import Fields
+from execd.core.fields import Fields, is_nested_deeper
 from execd.core.nodes.kinds import Beginning, Done, Fails, Printed, Reading, Runs, failure
 from execd.core.nodes.n8n.kinds import FlowSpec, FlowType, Values, required_in
+from execd.core.nodes.n8n.templates import MAX_DEPTH
 from execd.core.script_fields import read_program
 from execd.core.specs import Limits, ScriptSpec
 
 _PYTHON = """\
 import json, os, sys, traceback
-out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 os.dup2(2, 1)
 given = json.load(sys.stdin)
 scope = {"input": given["input"], "__name__": "__main__"}
@@ -39,7 +40,7 @@ def seen():
         return ""
 def tell(**told):
     sys.stdout.flush()
-    out.write(json.dumps(told) + "\\n")
+    out.write(json.dumps(told, ensure_ascii=False) + "\\n")
     out.flush()
 try:
     exec(compile(given["code"], "<code>", "exec"), scope)
@@ -56,8 +57,9 @@ import { readFileSync, writeSync } from "node:fs";
 import { Console } from "node:console";
 globalThis.console = new Console(process.stderr, process.stderr);
 const given = JSON.parse(readFileSync(0, "utf8"));
+const plain = (_, value) => (typeof value === "string" && value.toWellFormed ? value.toWellFormed() : value);
 function tell(told) {
-  const bytes = Buffer.from(JSON.stringify(told) + "\\n");
+  const bytes = Buffer.from(JSON.stringify(told, plain) + "\\n");
   let done = 0;
   while (done < bytes.length) {
     try { done += writeSync(1, bytes, done); } catch (error) { if (error.code !== "EAGAIN") throw error; }
@@ -110,6 +112,8 @@ class CodeType(FlowType[CodeSpec]):
 
     def finish(self, spec: CodeSpec, gave: Printed, values: Callable[[], Any]) -> Done | Fails:
         told = _told(gave.stdout)
+        if told is not None and is_nested_deeper(told, MAX_DEPTH):
+            return failure("code:too_deep", f"The result is nested more than {MAX_DEPTH} deep.")
         if told is not None and "result" in told:
             return Done({"executed": True, "result": told["result"], "scope": str(told.get("scope", ""))})
         if len(gave.stdout or "") >= SHOWN_BYTES // 4:
@@ -126,6 +130,6 @@ class CodeType(FlowType[CodeSpec]):
 def _told(stdout: str | None) -> Mapping[str, Any] | None:
     try:
         told = msgspec.json.decode(stdout or "")
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
         return None
     return told if isinstance(told, dict) else None

@@ -139,13 +139,14 @@ def _outputs(seen: Seen, node: str) -> dict[str, Any]:
 
 
 def parse_json_text(value: Any) -> Any:
-    """Read a text as JSON; what is no text, or none of JSON, is given back as it is."""
+    """Read a text as JSON; what is no text, no JSON, or is nested deeper than can be kept, is given back as it is."""
     if not isinstance(value, str):
         return value
     try:
-        return msgspec.json.decode(value)
+        parsed = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
         return value
+    return value if is_nested_deeper(parsed, MAX_DEPTH) else parsed
 
 
 def text_in(config: Mapping[str, Any], name: str, *, default: str = "") -> str:

@@ -150,7 +150,10 @@ class Filling:
         """
         if is_nested_deeper(value, MAX_DEPTH):
             raise TemplateError(f"the config is nested more than {MAX_DEPTH} deep")
-        return self._value(value)
+        filled = self._value(value)
+        if is_nested_deeper(filled, MAX_DEPTH):
+            raise TemplateError(f"the references make a value that is nested more than {MAX_DEPTH} deep")
+        return filled
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from execd.core.codec import format_time
+from execd.core.fields import is_nested_deeper
 from execd.core.nodes.kinds import Done
-from execd.core.nodes.n8n.kinds import FlowSpec, FlowType, Values
+from execd.core.nodes.n8n.kinds import ConfigError, FlowSpec, FlowType, Values
+from execd.core.nodes.n8n.templates import MAX_DEPTH
 
 
 class TriggerSpec(FlowSpec, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,6 +22,8 @@ class TriggerType(FlowType[TriggerSpec]):
     spec_type = TriggerSpec
 
     def begin(self, spec: TriggerSpec, values: Values, at: datetime) -> Done:
+        if is_nested_deeper(values.input, MAX_DEPTH):
+            raise ConfigError(f"the input is nested more than {MAX_DEPTH} deep")
         return Done({"triggered": True, "timestamp": format_time(at), **_given(spec, values.input)})
 
 
