@@ -35,6 +35,7 @@ async def until_stopped(pod: ScriptedPod) -> None:
     await pod.exit(signal=15, cancelled=True)
 
 
+@pytest.mark.behaviour(54)
 @pytest.mark.parametrize("pause_s", [0.0, 0.03])
 async def test_a_burst_of_thousands_of_frames_reaches_a_reader_without_memory(pause_s: float) -> None:
     """Every node ends as completed and the last frame comes, also for a reader that is busy after each read."""
@@ -55,6 +56,7 @@ async def test_a_burst_of_thousands_of_frames_reaches_a_reader_without_memory(pa
         assert reader.headers["x-execution-id"].startswith("exec-")
 
 
+@pytest.mark.behaviour(54)
 async def test_large_outputs_in_a_burst_reach_a_busy_reader() -> None:
     """Previews of several KiB each, in multi-byte text, to somebody who reads twenty times a second."""
     async with open_flow_door() as door, serve_flows(door) as (bound, _):
@@ -84,6 +86,7 @@ async def test_several_readers_of_one_server_each_get_their_own_run() -> None:
             assert reader.frames[-1]["type"] == "executionFinished"
 
 
+@pytest.mark.behaviour(54)
 async def test_a_failing_node_in_a_burst_is_shown_as_failed() -> None:
     """Neither as completed nor as running."""
     flow = many(300)
@@ -98,6 +101,7 @@ async def test_a_failing_node_in_a_burst_is_shown_as_failed() -> None:
         assert reader.frames[-1]["type"] == "executionError"
 
 
+@pytest.mark.behaviour(54)
 @pytest.mark.parametrize("how", ["cancel", "shutdown"])
 async def test_a_silent_run_that_is_cut_off_ends_with_an_error(how: str) -> None:
     """By a person, or by the server going down while a program runs: the last frame comes within the drain."""

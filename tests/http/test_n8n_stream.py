@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from execd.core.codec import decode_event
 from execd.core.events import ExecutionId, Status
 from execd.ports import Cancel
 from tests.http.asgi import call
@@ -42,6 +43,7 @@ async def last_status(door: FlowDoor, execution_id: str) -> Status:
     return record.status
 
 
+@pytest.mark.behaviour(54)
 async def test_a_run_is_told_in_order_and_in_the_words_of_the_hooks(autojump_clock: MockClock) -> None:
     """Started, pairs, every end once more, and the last frame with the result."""
     async with open_flow_door() as door, door.open(await door.save(HELLO), {"name": "Zoë"}) as answer:
@@ -62,6 +64,7 @@ async def test_a_run_is_told_in_order_and_in_the_words_of_the_hooks(autojump_clo
         assert answer.headers["x-accel-buffering"] == "no"
 
 
+@pytest.mark.behaviour(54)
 async def test_frames_leave_time_for_the_reader_and_the_last_comes_alone(autojump_clock: MockClock) -> None:
     """A turn of the reader between any two, never more than 48 KiB in 0.16 s, a pause before the end."""
     many = drawn(TRIGGER, *((f"n{i}", "logic-transform", {"mappings": {"text": "x" * 3000}}) for i in range(60)))
@@ -75,6 +78,7 @@ async def test_frames_leave_time_for_the_reader_and_the_last_comes_alone(autojum
         assert sum(len(chunk) for when, chunk in answer.chunks if at <= when < at + 0.16) < 48 * 1024
 
 
+@pytest.mark.behaviour(54)
 async def test_a_failed_node_is_an_error_and_the_run_an_execution_error(autojump_clock: MockClock) -> None:
     """The message stands in `data.error.message`, and the last frame's `error` is text."""
     async with open_flow_door(break_down) as door:
@@ -100,6 +104,7 @@ async def test_a_cancelled_run_ends_with_an_error_that_names_the_cause(autojump_
     assert (found[-1]["data"]["error"], found[-1]["data"]["status"]) == ("Execution was cancelled", "cancelled")
 
 
+@pytest.mark.behaviour(54)
 async def test_a_server_that_goes_down_says_that_the_run_goes_on_and_as_which(autojump_clock: MockClock) -> None:
     """Else a browser shows it as executing for ever."""
     async with open_flow_door(until_stopped) as door, door.open(await door.save(CODE)) as answer:
@@ -117,6 +122,7 @@ async def test_a_server_that_goes_down_says_that_the_run_goes_on_and_as_which(au
         assert await last_status(door, execution_id) is Status.RUNNING
 
 
+@pytest.mark.behaviour(14, 54)
 async def test_a_stream_ends_at_its_age_with_a_frame_and_breaks_silence_with_comments(
     autojump_clock: MockClock,
 ) -> None:
@@ -130,6 +136,7 @@ async def test_a_stream_ends_at_its_age_with_a_frame_and_breaks_silence_with_com
     assert frames(answer)[-1]["data"]["reason"] == "lifetime"
 
 
+@pytest.mark.behaviour(18, 54)
 async def test_who_goes_away_stops_nothing(autojump_clock: MockClock) -> None:
     """The run belongs to the server."""
     release = trio.Event()
@@ -149,6 +156,7 @@ async def test_who_goes_away_stops_nothing(autojump_clock: MockClock) -> None:
         assert await last_status(door, execution_id) is Status.COMPLETED
 
 
+@pytest.mark.behaviour(40, 54)
 async def test_a_key_makes_a_second_request_the_first_run_again(autojump_clock: MockClock) -> None:
     """A retry of the client is safe, even when the flow is gone by then; another body with the key is a conflict."""
     async with open_flow_door() as door:
@@ -168,6 +176,7 @@ async def test_a_key_makes_a_second_request_the_first_run_again(autojump_clock: 
         assert isinstance(conflict.json()["detail"], str)
 
 
+@pytest.mark.behaviour(54)
 async def test_labels_name_nodes_unless_they_could_mean_another(autojump_clock: MockClock) -> None:
     """Hooks compare the name with labels and ids alike."""
     flow = drawn(("a", "trigger-manual", {}), ("b", "logic-transform", {}), ("c", "logic-transform", {}))
@@ -180,6 +189,7 @@ async def test_labels_name_nodes_unless_they_could_mean_another(autojump_clock: 
     assert [(data["nodeName"], data["nodeId"]) for data in before] == [("a", "a"), ("b", "b"), ("c", "c")]
 
 
+@pytest.mark.behaviour(26, 54)
 async def test_large_outputs_are_previews_with_the_address_of_the_whole(autojump_clock: MockClock) -> None:
     """No frame is near 64 KiB, and nothing is lost."""
     mappings = {"long": "{{trigger.long}}", "list": list(range(5000)), "ü" * 50: {"deep": [["x" * 500] * 50] * 50}}
@@ -193,6 +203,7 @@ async def test_large_outputs_are_previews_with_the_address_of_the_whole(autojump
         assert whole["data"]["output"]["long"] == "ö" * 30_000
 
 
+@pytest.mark.behaviour(52)
 async def test_an_unresolved_reference_is_told_beside_the_node(autojump_clock: MockClock) -> None:
     """It stays visible in the output too."""
     async with open_flow_door() as door:
@@ -200,6 +211,56 @@ async def test_an_unresolved_reference_is_told_beside_the_node(autojump_clock: M
     warning = next(frame for frame in found if frame["type"] == "nodeExecutionWarning")
     assert warning["data"]["messages"] == ["{{trigger.nobody}} leads to nothing and stays as it is"]
     assert found[-1]["data"]["result"]["body"] == "{{trigger.nobody}}"
+
+
+@pytest.mark.behaviour(53)
+async def test_a_run_shows_the_same_states_in_the_same_order_in_every_dialect(autojump_clock: MockClock) -> None:
+    """execd's own words, LinkFlow's and this dialect's are views of one journal."""
+    flow = drawn(
+        TRIGGER,
+        ("if_1", "logic-condition", {"value1": "a", "value2": "b"}),
+        ("yes", "logic-transform", {}),
+        ("code_1", "action-code", {"code": "x"}),
+        ("bad", "action-upload-image", {}),
+        edges="trigger_1>if_1 if_1:true>yes if_1:false>code_1 code_1>bad",
+    )
+    async with open_flow_door() as door:
+        found = await door.run(flow)
+        execution_id = found[0]["data"]["executionId"]
+        native = [
+            decode_event(e.body)
+            for e in await door.world.store.read_events(execution_id, after_seq=0, limit_bytes=10**6)
+        ]
+        linkflow = await door.ask("GET", f"/api/v1/workspaces/w/executions/{execution_id}/stream", role="viewer")
+
+    told = [
+        (event.type, event.node) for event in native if event.type in {"node_started", "node_completed", "node_failed"}
+    ]
+    words = {"nodeExecutionBefore": {"node_started"}, "nodeExecutionAfter": {"node_completed", "node_failed"}}
+    own = [frame for frame in found if frame["type"] in words][: len(told)]
+    assert [frame["data"]["nodeId"] for frame in own] == [node for _, node in told]
+    assert all(kind in words[frame["type"]] for (kind, _), frame in zip(told, own, strict=True))
+    assert ["error" in frame["data"] for frame in own] == [kind == "node_failed" for kind, _ in told]
+
+    blocks = [
+        dict(line.partition(": ")[::2] for line in block.splitlines()) for block in linkflow.body.decode().split("\n\n")
+    ]
+    states = [block for block in blocks if block.get("event") in {"node.started", "node.completed", "node.failed"}]
+    assert [block["event"].replace(".", "_") for block in states] == [kind for kind, _ in told]
+    assert [int(block["id"]) for block in states] == [frame["data"]["seq"] for frame in own]
+
+
+@pytest.mark.behaviour(58)
+async def test_unknown_keys_are_ignored(autojump_clock: MockClock) -> None:
+    """Editors send what execd has never heard of: beside the request, in the flow, in its nodes and edges."""
+    flow = drawn(TRIGGER, viewport={"zoom": 1})
+    flow["data"] |= {"viewport": {"x": 0}, "unknown": [1]}
+    flow["data"]["nodes"][0] |= {"measured": {"width": 1}, "selected": True}
+    flow["data"]["nodes"][0]["data"] |= {"icon": "x"}
+    async with open_flow_door() as door:
+        body = {"flow_id": await door.save(flow), "conversation_id": 3, "input_data": None}
+        answer = await door.ask("POST", "/api/v1/executions/stream", body)
+    assert frames(answer)[-1]["type"] == "executionFinished"
 
 
 # --- refusals

@@ -83,6 +83,7 @@ def said(text: str) -> dict[str, Any]:
 # --- what is refused, and what is warned of
 
 
+@pytest.mark.behaviour(51)
 def test_everything_wrong_with_a_drawing_is_told_at_once_with_its_path() -> None:
     """A person mends a drawing once, not fault by fault."""
     body = drawn(
@@ -118,6 +119,7 @@ def test_what_is_no_flow_is_refused(body: object) -> None:
     assert faults_of(body)
 
 
+@pytest.mark.behaviour(51, 52)
 def test_an_ambiguous_reference_is_a_fault_and_a_missing_one_a_warning() -> None:
     """What may mean two nodes would be a guess; braces that mean no node may be meant as they stand."""
     two = drawn(
@@ -181,6 +183,7 @@ def test_a_reference_means_its_exact_id_then_the_numbered_one_then_the_only_one_
     assert resolve("", ["a"]) is None
 
 
+@pytest.mark.behaviour(52)
 def test_references_are_filled_in_once_and_keep_their_type_when_alone() -> None:
     """Texts and numbers as they are, everything else as JSON; what was inserted is never read again."""
     known = {"n": 5, "t": "{{n}}", "o": {"k": [True, None]}, "z": None}
@@ -302,6 +305,7 @@ def test_a_condition_really_compares(operator: str, one: Any, other: Any, result
     assert outputs(world)["a"] == {"evaluated": True, "operator": operator, "result": result}
 
 
+@pytest.mark.behaviour(50)
 @pytest.mark.parametrize(("value", "ran"), [("yes", "true"), ("no", "false")])
 def test_a_condition_takes_one_side_and_skips_the_other_to_the_join(value: str, ran: str) -> None:
     """Only edges of the side that holds are followed; an edge without a handle is the true side; a join runs."""
