@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from quart import Quart, Response, request
@@ -25,6 +26,7 @@ from execd.core.errors import NotFoundError
 from execd.core.fields import Range
 from execd.http.access import Identity, Role
 from execd.http.answers import json_response
+from execd.http.beside import read_beside
 from execd.http.credentials import require
 from execd.http.definitions import (
     NameTakenError,
@@ -80,7 +82,8 @@ class FlowRoutes:
 
     async def create(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        made = parse_new_flow(await read_body(request, self._front.config), self._front.script_tools)
+        body = await read_body(request, self._front.config)
+        made = await read_beside(lambda: parse_new_flow(body, self._front.script_tools))
         saved = await save_definition(self._front, new_definition_id(), 1, made.draft, identity)
         return json_response(await self._checked(saved, identity, made.checked))
 
@@ -142,7 +145,8 @@ class FlowRoutes:
         """Make the change to the newest version, whichever that is by then: fields that nobody named stay as they are."""
         for tried in range(1, MAX_TRIES + 1):
             found = await find_flow(self._front, identity, flow_id)
-            made = change(document_of_flow(name=found.name, body=found.body))
+            saved_flow = document_of_flow(name=found.name, body=found.body)
+            made = await read_beside(partial(change, saved_flow))
             try:
                 saved = await save_definition(self._front, found.id, found.version + 1, made.draft, identity)
             except VersionConflictError:
