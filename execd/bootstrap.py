@@ -26,6 +26,7 @@ from execd.actors.lease_keeper import LeaseKeeper
 from execd.actors.messages import CoordinatorMessage, RouterMessage, SweepEnded, WriterMessage
 from execd.actors.pod_registry import PodRegistry
 from execd.actors.pod_watcher import run_pod_watcher
+from execd.actors.providers import Provider
 from execd.actors.result_writer import SWEEP_LIMIT, run_result_writer
 from execd.actors.saga import INBOX_CAPACITY, SagaTools, run_saga
 from execd.actors.stream_router import StreamLimits, StreamRouter
@@ -102,7 +103,7 @@ async def open_local_engine(settings: Settings, *, own_ports: Collection[int] = 
             definitions=store.definitions,
             runner=runner,
             now=now_utc,
-            callers=Callers(http=caller, llm=HttpLlmClient(caller)),
+            callers=Callers(http=caller, llm=HttpLlmClient(caller), providers=_providers(settings)),
             statistics=(partial(_count_connections, caller),),
         )
         async with run_actors(parts, settings) as engine:
@@ -282,6 +283,11 @@ def _address_policy(settings: Settings) -> AddressPolicy:
         allowed_networks=outbound.allowed_networks,
         denied_networks=outbound.denied_networks,
     )
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    chosen = {"openai": settings.providers.openai, "gemini": settings.providers.gemini}
+    return {name: Provider(base_url=p.base_url, model=p.model, api_key=p.api_key) for name, p in chosen.items()}
 
 
 def _pool_limits(settings: Settings) -> PoolLimits:

@@ -164,6 +164,37 @@ class JobsSettings(_Section, frozen=True):
         return f"JobsSettings(secret={'***' if self.secret else ''!r})"
 
 
+class ProviderSettings(_Section, frozen=True, kw_only=True):
+    """A provider of models, for nodes that name one instead of an address."""
+
+    api_key: str | None = None
+    """None: nodes that name this provider fail, and say so."""
+    base_url: str
+    """Of its OpenAI-compatible API."""
+    model: str
+    """Asked where a node names none."""
+
+    def __repr__(self) -> str:
+        return f"ProviderSettings(base_url={self.base_url!r}, api_key={'***' if self.api_key else None!r})"
+
+
+class OpenAiSettings(ProviderSettings, frozen=True, kw_only=True):
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o"
+
+
+class GeminiSettings(ProviderSettings, frozen=True, kw_only=True):
+    base_url: str = "https://generativelanguage.googleapis.com/v1beta/openai"
+    model: str = "gemini-2.5-flash"
+
+
+class ProvidersSettings(_Section, frozen=True):
+    """What `ai-…` nodes of flows ask; of several with a key, the first is asked where a node names none."""
+
+    openai: OpenAiSettings = OpenAiSettings()
+    gemini: GeminiSettings = GeminiSettings()
+
+
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
     """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
@@ -188,6 +219,7 @@ class Settings(_Section, frozen=True):
     sandbox: SandboxSettings = SandboxSettings()
     outbound: OutboundSettings = OutboundSettings()
     jobs: JobsSettings = JobsSettings()
+    providers: ProvidersSettings = ProvidersSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 
     @property

@@ -5,7 +5,7 @@ import { API, ask } from "./api.js";
 const EVENT_TYPES = [
   "execution_requested", "execution_queued", "execution_started", "pod_created", "pod_scheduled", "pod_running",
   "pod_terminated", "output", "output_truncated", "node_started", "node_completed", "node_failed", "node_skipped",
-  "node_retrying", "node_waiting", "node_expanded", "node_output", "nodes_declared", "outputs_reported",
+  "node_retrying", "node_waiting", "node_warned", "node_expanded", "node_output", "nodes_declared", "outputs_reported",
   "progress", "input_required", "input_received",
   "execution_paused", "execution_resumed", "stop_requested", "execution_completed", "execution_failed",
   "execution_timeout", "execution_cancelled", "execution_interrupted", "result_stored",

@@ -10,7 +10,7 @@ Sends (blocking, up the ranks): signals to the saga. Never: a credential in a si
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from execd.actors.announcements import wait_announced
+from execd.actors.providers import Provider, complete_call
 from execd.core.calls import (
     Call,
     CallEnd,
@@ -69,6 +70,8 @@ class Callers:
 
     http: HttpCaller
     llm: LlmClient
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    """Whose models a call may name, the preferred one first."""
 
 
 class CallRunner:
@@ -117,7 +120,8 @@ class CallRunner:
             return await self._conclude(self._call, await self._fetch(self._call))
         if isinstance(self._call, ReadCall):
             return await self._read(self._call, await self._fetch(self._call.http))
-        return conclude_llm(self._call, await self._ask(self._call))
+        call = complete_call(self._call, self._callers.providers)
+        return call if isinstance(call, CallEnd) else conclude_llm(call, await self._ask(call))
 
     async def _fetch(self, call: HttpCall) -> HttpResult | CallFailure:
         try:

@@ -31,6 +31,7 @@ from execd.core.events import (
     NodeStarted,
     NodeTimedOut,
     NodeWaiting,
+    NodeWarned,
     PodCreated,
     ResultStored,
     Status,
@@ -83,6 +84,8 @@ def _describe_node(event: Event, entry: NodeEntry, name: str) -> Line | None:
             return Line(f"↻ {name}  attempt {entry.attempt} failed: {reason_of(error)}; again {again}", "yellow")
         case NodeWaiting(until=until):
             return Line(f"◷ {name}  waits, goes on {_in(until, event.at)}, at {_clock(until)}", "yellow")
+        case NodeWarned(messages=messages):
+            return Line(f"! {name}  {printable('; '.join(messages))}", "yellow")
         case InputReceived(by=by, values=values):
             answers = ", ".join(f"{key}={shorten(value)}" for key, value in values.items())
             return Line(f"! {name}  answered by {printable(by)}: {printable(answers)}", is_dim=True)

@@ -27,6 +27,7 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeWaiting,
+    NodeWarned,
     PodCreated,
     PodTerminated,
     Status,
@@ -179,15 +180,28 @@ def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
     not begun: what it looks at is the same at each attempt, so only the first can be skipped."""
     planned = draft.state.planned(node)
     try:
-        values = render(planned.fields, scope_view(draft.state, scope_of(node)))
+        values = values_of(draft.state, node)
+        warnings = planned.type.warnings(values)
         beginning = planned.type.begin(planned.node.spec, values, draft.at)
     except ExecdError as error:
+        warnings = ()
         beginning = Fails(Failure(code=error.code, message=error.message, details={"group": "program"}))
     if isinstance(beginning, Skips):
         draft.tell(NodeSkipped(reason=beginning.reason), node=node)
         return
     draft.tell_start(node, attempt=attempt)
+    if warnings:
+        draft.tell(NodeWarned(messages=tuple(warnings)), node=node)
     _carry_out(draft, node, attempt, beginning)
+
+
+def values_of(state: State, node: NodeId) -> Any:
+    """Give a node's fields with every expression replaced by its value; the same at its end as at its beginning.
+
+    Raises:
+        ExecdError: an expression reads what is not there.
+    """
+    return render(state.planned(node).fields, scope_view(state, scope_of(node)))
 
 
 def _carry_out(

@@ -8,12 +8,12 @@ import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
-from execd.core.expressions import compile_value, references
+from execd.core.expressions import references
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, summarise
 from execd.core.flows.compiling import ROWS, flow_graph
 from execd.core.flows.specs import FlowSpec
-from execd.core.nodes import TYPES_BY_NAME
+from execd.core.nodes import type_named
 from execd.core.pins import Pin
 from execd.core.specs import ScriptSpec
 from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
@@ -156,9 +156,9 @@ def _doing(node: StoredNode) -> tuple[object, ...]:
 
 def _read_by(node: StoredNode) -> set[str]:
     """Give what a node's expressions begin with, and those of its body."""
-    node_type = TYPES_BY_NAME[node.type]
+    node_type = type_named(node.type)
     spec = msgspec.convert(node.config, node_type.spec_type)
-    compiled = compile_value(node_type.templated(spec), path=node.id, faults=Faults())
+    compiled = node_type.compile(spec, path=node.id, faults=Faults())
     return {reference.root for reference in references(compiled)}.union(*map(_read_by, node.nodes))
 
 

@@ -93,6 +93,8 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     """One question to a model."""
 
     base_url: str
+    provider: str | None = None
+    """Whose address, key and model are taken where the call has none: the name of a configured one, or `any`."""
     api_key: str | None = None
     model: str
     messages: tuple[dict[str, Any], ...]

@@ -176,6 +176,12 @@ class NodeWaiting(EventData, frozen=True):
     """Whether a moment of the wall clock was asked for; else a delay, which ends then."""
 
 
+class NodeWarned(EventData, frozen=True):
+    """Something looks wrong with a node and does not stop it, such as a reference to what is not there."""
+
+    messages: tuple[str, ...]
+
+
 class NodeExpanded(EventData, frozen=True):
     """The node runs its body for these items; nodes in it are named `node[index]/inner`, or `node/inner` of one run."""
 

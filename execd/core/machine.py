@@ -8,7 +8,10 @@ a pod that was prepared for a node nobody wants any more. What a signal makes po
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from execd.core.advancing import (
     advance,
@@ -20,6 +23,7 @@ from execd.core.advancing import (
     start_node,
     stop_within,
     tell_beginning,
+    values_of,
 )
 from execd.core.answers import check_answers
 from execd.core.draft import Draft
@@ -37,6 +41,7 @@ from execd.core.events import (
     PodCreated,
     PodRunning,
     PodScheduled,
+    Status,
     StopMode,
     StopRequested,
     Stream,
@@ -44,8 +49,8 @@ from execd.core.events import (
 from execd.core.finals import may_go_on
 from execd.core.following import follow
 from execd.core.moments import milliseconds_between
-from execd.core.nodes.scripts import StepSpec, output_of_script
-from execd.core.outcome import outcome_of_loss
+from execd.core.nodes.kinds import Fails, Printed
+from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.paths import ROOT, scope_of
 from execd.core.progress import PACE, look_at_time, set_alarm
 from execd.core.runs import WALL, NodeRun
@@ -159,13 +164,25 @@ def _output_dropped(draft: Draft, signal: OutputDropped) -> None:
 
 def _node_exited(draft: Draft, signal: NodeExited) -> None:
     if _current(draft.state, signal.node, signal.attempt) is not None:
-        output = None
-        if isinstance(draft.state.planned(signal.node).node.spec, StepSpec):
-            capture = draft.state.captures.get((signal.node, Stream.STDOUT))
-            text = capture.show()[0] if capture is not None else ""
-            output = output_of_script(text, signal.outcome.exit_code)
-        end_attempt(draft, signal.node, signal.outcome, output=output)
+        capture = draft.state.captures.get((signal.node, Stream.STDOUT))
+        text = capture.show()[0] if capture is not None else ""
+        _end_work(draft, signal.node, signal.outcome, Printed(text, signal.outcome.exit_code))
         advance(draft)
+
+
+def _end_work(draft: Draft, node: NodeId, outcome: Outcome, gave: Any) -> None:
+    """A program or call is over. Its node's type says what comes of a success, and may explain a failure."""
+    planned, output = draft.state.planned(node), None
+    if outcome.failure is None:
+        end = planned.type.finish(planned.node.spec, gave, partial(values_of, draft.state, node))
+        if isinstance(end, Fails):
+            outcome = msgspec.structs.replace(outcome, status=Status.FAILED, failure=end.failure)
+        else:
+            output = end.output
+    elif outcome.reason == "exit" and isinstance(gave, Printed):
+        failure = planned.type.explain(planned.node.spec, gave.stdout, outcome.failure)
+        outcome = msgspec.structs.replace(outcome, failure=failure)
+    end_attempt(draft, node, outcome, output=output)
 
 
 def _delta_arrived(draft: Draft, signal: DeltaArrived) -> None:
@@ -175,7 +192,7 @@ def _delta_arrived(draft: Draft, signal: DeltaArrived) -> None:
 
 def _call_returned(draft: Draft, signal: CallReturned) -> None:
     if _current(draft.state, signal.node, signal.attempt) is not None:
-        end_attempt(draft, signal.node, signal.result.outcome, output=signal.result.output)
+        _end_work(draft, signal.node, signal.result.outcome, signal.result.output)
         advance(draft)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from execd.core.again import spec_until
+from execd.core.dialects.n8n_flows import DRAWING_KIND, parse_drawing
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
 from execd.core.flows.parsing import flow_warnings, parse_flow
@@ -17,7 +18,7 @@ from execd.core.specs import Priority
 from execd.core.workflow_parsing import parse_workflow
 from execd.core.workflows import SPEC_TYPES, ExecutionSpec
 
-KINDS = tuple(SPEC_TYPES)
+KINDS = (*SPEC_TYPES, DRAWING_KIND)
 """What can be run today."""
 
 
@@ -46,6 +47,9 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
     if kind == "external":
         external = parse_external(body)
         return ExecutionRequest(name=external.name, spec=external.spec)
+    if kind == DRAWING_KIND:
+        drawing = parse_drawing(body, tools)
+        return ExecutionRequest(name=drawing.name, spec=drawing.spec, priority=drawing.priority)
     if kind == "flow":
         assert isinstance(body, Mapping)
         flow = parse_flow(body)

@@ -14,7 +14,7 @@ from execd.core.state import State
 def scope_view(state: State, scope: str) -> dict[str, Any]:
     """Give what the expressions of a scope's nodes may refer to."""
     run = state.scopes[scope]
-    names: dict[str, Any] = {"nodes": _Nodes(state, scope), "vars": state.graph.vars, "input": _input_of(state, run)}
+    names: dict[str, Any] = {"nodes": NodesView(state, scope), "vars": state.graph.vars, "input": _input_of(state, run)}
     names["execution"] = {"id": state.execution_id}
     if run.index is not None:
         names |= {"item": run.input, "index": run.index}
@@ -29,7 +29,7 @@ def _input_of(state: State, run: ScopeRun) -> Any:
     return run.input
 
 
-class _Nodes(Mapping[str, Any]):
+class NodesView(Mapping[str, Any]):
     """Nodes that are over, by id; a `map`'s body sees those around it too."""
 
     def __init__(self, state: State, scope: str) -> None:
@@ -45,6 +45,17 @@ class _Nodes(Mapping[str, Any]):
             if run.index is None or run.node is None:
                 raise KeyError(name)
             scope = scope_of(run.node)
+
+    def before(self, name: str) -> list[str]:
+        """Name the nodes of this graph that come before one of them, in the order of the graph."""
+        plan = self._state.scopes[self._scope].plan
+        found: set[NodeId] = set()
+        waiting = [NodeId(name)]
+        while waiting:
+            needs = {need.node for need in plan.nodes[waiting.pop()].node.needs} - found
+            found |= needs
+            waiting.extend(needs)
+        return [node for node in plan.nodes if node in found]
 
     def _view(self, node: NodeId) -> dict[str, Any]:
         run = self._state.run_of(node)

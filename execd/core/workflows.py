@@ -11,7 +11,7 @@ from execd.core.external import ExternalSpec, external_graph
 from execd.core.flows.compiling import flow_graph
 from execd.core.flows.specs import FlowSpec
 from execd.core.graph import Graph, Need, Node, OnError
-from execd.core.nodes import TYPES_BY_NAME
+from execd.core.nodes import type_named
 from execd.core.pins import Pin
 from execd.core.specs import RetryPolicy, ScriptSpec
 
@@ -108,7 +108,7 @@ def _to_node(stored: StoredNode) -> Node:
         id=stored.id,
         type=stored.type,
         label=stored.label,
-        spec=msgspec.convert(stored.config, TYPES_BY_NAME[stored.type].spec_type),
+        spec=msgspec.convert(stored.config, type_named(stored.type).spec_type),
         needs=stored.needs,
         retry=stored.retry,
         on_error=stored.on_error,

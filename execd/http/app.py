@@ -19,6 +19,10 @@ from execd.http.boundary import Boundary
 from execd.http.config import HttpConfig
 from execd.http.credentials import authority_of, check_request_host
 from execd.http.definitions import DefinitionRoutes
+from execd.http.dialects.n8n_catalogue import CatalogueRoutes
+from execd.http.dialects.n8n_flows import FlowRoutes
+from execd.http.dialects.n8n_history import HistoryRoutes
+from execd.http.dialects.n8n_runs import RunRoutes
 from execd.http.executions import ExecutionRoutes
 from execd.http.front import Front, OpenStreams
 from execd.http.health import HealthRoutes
@@ -47,6 +51,10 @@ ROUTES = (
     SocketRoutes,
     LinkflowRoutes,
     JobRoutes,
+    FlowRoutes,
+    CatalogueRoutes,
+    RunRoutes,
+    HistoryRoutes,
     TokenRoutes,
     HealthRoutes,
     PageRoutes,
@@ -125,8 +133,9 @@ def _checker(front: Front) -> Callable[[], Awaitable[Response | None]]:
     return check
 
 
+EXPOSED_HEADERS = "ETag, Location, Retry-After, Idempotent-Replayed, X-Execution-Id"
 PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
@@ -143,7 +152,7 @@ def _finisher(front: Front) -> Callable[[Response], Awaitable[Response]]:
         if origin is not None and is_trusted_origin(origin, authority_of(request), front.config):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Access-Control-Expose-Headers"] = "ETag, Location, Retry-After, Idempotent-Replayed"
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             response.headers.add("Vary", "Origin")
         return response
 

@@ -102,6 +102,38 @@ async def find_saved(front: Front, identity: Identity, id_or_name: str, *, versi
     return found
 
 
+async def save_definition(
+    front: Front, definition_id: DefinitionId, version: int, draft: Draft, identity: Identity
+) -> Definition:
+    """Store a version; 1 makes a definition. Raises VersionConflictError, NameTakenError, NotFoundError."""
+    definition = Definition(
+        id=definition_id,
+        workspace=identity.workspace,
+        name=draft.name,
+        version=version,
+        kind=draft.kind,
+        saved_by=identity.user,
+        saved_at=front.now(),
+        sha256=draft.sha256,
+        size_bytes=len(draft.body),
+        body=draft.body,
+    )
+    match await front.engine.definitions.save_definition(definition):
+        case Saved(definition=saved):
+            return saved
+        case NameTaken(by=other):
+            fault = FieldFault(path="name", message=f"is the name of {other}", accepted="a name of its own")
+            raise NameTakenError(f"name is the name of {other}; accepted: a name of its own", faults=(fault,))
+        case Moved(newest=newest):
+            fault = FieldFault(path="version", message=f"is {version - 1}", accepted=str(newest.version))
+            raise VersionConflictError(
+                f"the newest version is {newest.version}, saved by {newest.saved_by}; yours changes {version - 1}",
+                faults=(fault,),
+            )
+        case Gone():
+            raise NotFoundError(f"there is no definition {definition_id}")
+
+
 class DefinitionRoutes:
     """Routes under `/api/v1/definitions`."""
 
@@ -124,7 +156,7 @@ class DefinitionRoutes:
         identity = await require(self._front, request, Role.RUNNER)
         body = await read_document(request, self._front.config)
         draft = await read_beside(lambda: parse_definition(body, self._front.script_tools))
-        saved = await self._save(_new_definition_id(), 1, draft, identity)
+        saved = await save_definition(self._front, new_definition_id(), 1, draft, identity)
         headers = {"Location": _links_of(saved.id)["self"], "ETag": f'"{saved.version}"'}
         return json_response(_detail_of(saved, identity), status=201, headers=headers)
 
@@ -172,7 +204,7 @@ class DefinitionRoutes:
         known, fields = _split_version(request, body)
         draft = await read_beside(lambda: parse_definition(fields, self._front.script_tools, name=newest.name))
         try:
-            return _answer(await self._save(newest.id, known + 1, draft, identity), identity)
+            return _answer(await save_definition(self._front, newest.id, known + 1, draft, identity), identity)
         except VersionConflictError as error:
             latest = await find_saved(self._front, identity, newest.id)
             problem = problem_of(error, instance=request.path) | {"newest": _detail_of(latest, identity)}
@@ -184,37 +216,9 @@ class DefinitionRoutes:
         await self._front.engine.definitions.delete_definition(identity.workspace, found.id)
         return empty_response(204)
 
-    async def _save(self, definition_id: DefinitionId, version: int, draft: Draft, identity: Identity) -> Definition:
-        """Raises VersionConflictError, NameTakenError, NotFoundError."""
-        definition = Definition(
-            id=definition_id,
-            workspace=identity.workspace,
-            name=draft.name,
-            version=version,
-            kind=draft.kind,
-            saved_by=identity.user,
-            saved_at=self._front.now(),
-            sha256=draft.sha256,
-            size_bytes=len(draft.body),
-            body=draft.body,
-        )
-        match await self._front.engine.definitions.save_definition(definition):
-            case Saved(definition=saved):
-                return saved
-            case NameTaken(by=other):
-                fault = FieldFault(path="name", message=f"is the name of {other}", accepted="a name of its own")
-                raise NameTakenError(f"name is the name of {other}; accepted: a name of its own", faults=(fault,))
-            case Moved(newest=newest):
-                fault = FieldFault(path="version", message=f"is {version - 1}", accepted=str(newest.version))
-                raise VersionConflictError(
-                    f"the newest version is {newest.version}, saved by {newest.saved_by}; yours changes {version - 1}",
-                    faults=(fault,),
-                )
-            case Gone():
-                raise NotFoundError(f"there is no definition {definition_id}")
 
-
-def _new_definition_id() -> DefinitionId:
+def new_definition_id() -> DefinitionId:
+    """Give `def-<9 base36>`."""
     return DefinitionId("def-" + "".join(secrets.choice(_BASE36) for _ in range(9)))
 
 

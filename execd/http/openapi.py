@@ -6,7 +6,8 @@ from typing import Any
 
 from execd.core.runtimes import Runtimes
 from execd.http.config import HttpConfig
-from execd.http.openapi_linkflow import LINKFLOW_OPERATIONS
+from execd.http.openapi_linkflow import LINKN8N_OPERATIONS
+from execd.http.openapi_n8n_operations import N8N_OPERATIONS
 from execd.http.openapi_operations import OPERATIONS, Operation, Parameter
 from execd.http.openapi_schemas import make_components, ref
 
@@ -24,7 +25,7 @@ REASONS = {
     413: "The body is over the limit.",
     415: "The body is, by its Content-Type, nothing that is taken here.",
     416: "The range lies outside of what there is.",
-    422: "The body is invalid: `errors` names every fault.",
+    422: "The body is invalid: `errors`, or `detail`, names every fault.",
     421: "This server does not answer for this Host.",
     429: "The workspace watches as many streams as it may; see Retry-After.",
     500: "A defect in execd.",
@@ -35,7 +36,7 @@ REASONS = {
 def make_document(config: HttpConfig, runtimes: Runtimes) -> dict[str, Any]:
     """Give the document of this installation: its languages and caps stand in it."""
     paths: dict[str, Any] = {}
-    for operation in (*OPERATIONS, *LINKFLOW_OPERATIONS):
+    for operation in (*OPERATIONS, *LINKN8N_OPERATIONS, *N8N_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     components = make_components()
     components["ScriptBody"]["properties"]["language"]["examples"] = list(runtimes.by_name)
@@ -61,6 +62,7 @@ TAGS = {
     "definitions": "Save what is run again, with every version.",
     "streams": "Follow it live.",
     "jobs": "Where an engine elsewhere reports (kind `external`).",
+    "flows": "The n8n-pattern dialect: flows as React Flow draws them, and data-only frames.",
     "access": "Who may.",
     "operation": "Run the server.",
 }
@@ -96,7 +98,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         media_types = ("application/json", "application/yaml") if operation.takes_yaml else ("application/json",)
         content = {media_type: {"schema": ref(operation.body)} for media_type in media_types}
         found["requestBody"] = {"required": operation.is_body_required, "content": content}
-    if operation.is_socket:
+    if operation.is_socket and operation.refusal == "Problem":
         found["x-websocket"] = {
             "send": ref("ClientMessage"),
             "receive": {"anyOf": [ref("Event"), ref("ServerMessage"), ref("Evicted")]},
@@ -128,7 +130,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.is_socket:
         return {"101": {"description": "Upgraded; a refusal is an error message and a close code."}}
     found: dict[str, Any] = {str(operation.status): _success(operation)}
-    if operation.media_type == "text/event-stream":
+    if operation.media_type == "text/event-stream" and operation.method == "get":
         found["204"] = {"description": "Nothing follows the cursor and nothing ever will: do not come back."}
     if 416 in operation.problems:
         found["206"] = _success(operation) | {"description": REASONS[206]}

@@ -24,7 +24,7 @@ STREAM_DETAILS = (
     "the cursor has its end. docs/linkflow.md has the payloads."
 )
 
-LINKFLOW_OPERATIONS: tuple[Operation, ...] = (
+LINKN8N_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get", path=f"{API}/workspaces/{{workspace}}/executions/{{execution_id}}/stream", id="linkflow_stream",
         about="Follow one execution live, in LinkFlow's words.", tag="streams", media_type="text/event-stream",

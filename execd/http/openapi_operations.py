@@ -130,7 +130,7 @@ DEFINITION_OPERATIONS = (
         method="get", path=f"{API}/definitions", id="list_definitions", about="List definitions, those made last first.",
         tag="definitions", answer="DefinitionListView",
         parameters=(
-            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "flow", "external")),
+            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "reactflow", "flow", "external")),
             Parameter(name="name", about="A part of the name."),
             *PAGE,
         ),
@@ -182,7 +182,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="executions", answer="ExecutionListView",
         parameters=(
             Parameter(name="status", about="Only these.", choices=tuple(Status)),
-            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "flow", "external")),
+            Parameter(name="kind", about="Only these.", choices=("script", "workflow", "reactflow", "flow", "external")),
             Parameter(name="name", about="A part of the name."),
             Parameter(name="attempt_of", about="Retries of this execution."),
             Parameter(name="definition", about="Made of the definition of this id, which may be gone."),

@@ -22,6 +22,7 @@ from execd.http.definitions import DefinitionDetail, DefinitionListView, Validit
 from execd.http.node_views import NodeView
 from execd.http.openapi_flows import flow_schemas
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
+from execd.http.openapi_n8n_schemas import drawing_schemas
 from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
@@ -198,7 +199,7 @@ def make_components() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
-    components |= workflow_schemas(components["ScriptBody"])
+    components |= workflow_schemas(components["ScriptBody"]) | drawing_schemas()
     components |= flow_schemas(components["ScriptBody"])
     components["SpecBody"] = _any_of_kind("Body")
     components["ExecutionBody"] = {"description": "What to run.", "anyOf": [ref("SpecBody"), ref("RunBody")]}

@@ -18,7 +18,7 @@ from execd.core.workflow_parsing import NODE_FIELDS, WORKFLOW_FIELDS
 from execd.http.socket_session import CLOSE_CODES, KNOWN_FIELDS, MESSAGE_TYPES
 from tests.http.doors import make_door
 
-METHODS = {"get", "post", "put", "delete"}
+METHODS = {"get", "post", "put", "patch", "delete"}
 HIDDEN = {"/", "/docs", "/{file_name}"}
 """Pages for people."""
 

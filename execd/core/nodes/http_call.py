@@ -21,8 +21,8 @@ MAX_URL_CHARS = 64 * 1024
 """Longer than any server takes."""
 MAX_PAIRS = 1000
 """Of headers, parameters or fields of a form."""
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
-_NEVER = frozenset({"CONNECT", "TRACE"})
+METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
+NEVER = frozenset({"CONNECT", "TRACE"})
 """Not requests for something, but ways to speak to what is in between."""
 _CLASS = re.compile(r"[1-5]xx", re.ASCII)
 _URL = "an absolute http or https URL, or an expression that gives one"
@@ -97,13 +97,13 @@ class _UnusableError(ExecdError):
 
 
 def _make_call(spec: HttpSpec, values: Mapping[str, Any]) -> HttpCall:
-    headers = tuple(_pairs("headers", values["headers"]))
+    headers = tuple(make_pairs("headers", values["headers"]))
     body, media_type = _make_body(values)
     if media_type is not None and not any(name.lower() == "content-type" for name, _ in headers):
         headers = (*headers, ("Content-Type", media_type))
     return HttpCall(
         method=spec.method,
-        url=_with_query(make_url("url", values["url"]), _pairs("query", values["query"])),
+        url=_with_query(make_url("url", values["url"]), make_pairs("query", values["query"])),
         headers=headers,
         body=body,
         auth=_make_auth(values["auth"]),
@@ -120,7 +120,7 @@ def _make_body(values: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
     if values["json"] is not None:
         return msgspec.json.encode(values["json"]), "application/json"
     if values["form"] is not None:
-        return urlencode(list(_pairs("form", values["form"]))).encode(), "application/x-www-form-urlencoded"
+        return urlencode(list(make_pairs("form", values["form"]))).encode(), "application/x-www-form-urlencoded"
     if values["body"] is not None:
         return as_text(values["body"]).encode(errors="replace"), "text/plain; charset=utf-8"
     return None, None
@@ -165,8 +165,12 @@ def _with_query(url: str, pairs: Iterable[tuple[str, str]]) -> str:
     return f"{bare}{joint}{added}{mark}{fragment}"
 
 
-def _pairs(field: str, value: Any) -> Headers:
-    """Give names and texts of an object, or of a list of `{name, value}`; null leaves one out, a list gives several."""
+def make_pairs(field: str, value: Any) -> Headers:
+    """Give names and texts of an object, or of a list of `{name, value}`; null leaves one out, a list gives several.
+
+    Raises:
+        ExecdError: it is none of these, or has a text that no request can carry.
+    """
     if value is None:
         return ()
     if isinstance(value, list) and all(isinstance(row, Mapping) and isinstance(row.get("name"), str) for row in value):
@@ -188,7 +192,7 @@ def _pairs(field: str, value: Any) -> Headers:
 def _read_method(fields: Fields) -> str:
     accepted = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS or another method but CONNECT and TRACE"
     method = (fields.text("method", max_chars=32, accepted=accepted) or "GET").upper()
-    if not _METHOD.fullmatch(method) or method in _NEVER:
+    if not METHOD.fullmatch(method) or method in NEVER:
         fields.fault("method", "is no method for a request", accepted)
     return method
 

@@ -7,7 +7,7 @@ type is one file that gives some of them, and one line in the registry.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -94,6 +94,15 @@ class Expands(msgspec.Struct, frozen=True):
 
 Beginning = Done | Fails | Skips | Runs | Calls | Waits | Asks | Expands
 
+
+class Printed(msgspec.Struct, frozen=True):
+    """What a program gave that succeeded."""
+
+    stdout: str | None
+    """The head of it; None where it is no text."""
+    exit_code: int | None
+
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -130,7 +139,8 @@ class NodeType(ABC, Generic[S]):
         return None
 
     def compile(self, spec: S, *, path: str, faults: Faults) -> Compiled:
-        """Read what `templated` gives, once for all runs; what `begin` gets as `values` is made by it."""
+        """Read what `templated` gives, once for all runs; what `begin` gets as `values` is made by it. A dialect that has templates
+        of its own reads them in its own way."""
         return compile_value(self.templated(spec), path=path, faults=faults)
 
     @abstractmethod
@@ -140,6 +150,23 @@ class NodeType(ABC, Generic[S]):
         Args:
             values: what `templated` gave, with every expression replaced by its value.
         """
+
+    def warnings(self, values: Any) -> Sequence[str]:
+        """Say what looks wrong with these values and does not stop it."""
+        return ()
+
+    def finish(self, spec: S, gave: Any, values: Callable[[], Any]) -> Done | Fails:
+        """Say what the node gives, once its program or call has succeeded.
+
+        Args:
+            gave: `Printed` of a program, the output of a call.
+            values: gives what `begin` was given.
+        """
+        return Done(gave)
+
+    def explain(self, spec: S, stdout: str | None, failure: Failure) -> Failure:
+        """Say better than its exit code why a program failed, where it told."""
+        return failure
 
 
 def failure(code: str, message: str, **details: Any) -> Fails:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 
 from execd.core.fields import Fields
 from execd.core.http_answers import MAX_JSON_DEPTH, depth_fits
-from execd.core.nodes.kinds import Beginning, NodeType, Reading, Runs, as_text, failure
+from execd.core.nodes.kinds import Beginning, Done, NodeType, Printed, Reading, Runs, as_text, failure
 from execd.core.script_fields import PROGRAM_FIELDS, read_program
 from execd.core.specs import ScriptSpec
 
@@ -27,6 +28,9 @@ class WholeScriptType(NodeType[ScriptSpec]):
 
     def begin(self, spec: ScriptSpec, values: Any, at: datetime) -> Runs:
         return Runs(spec)
+
+    def finish(self, spec: ScriptSpec, gave: Printed, values: Callable[[], Any]) -> Done:
+        return Done(None)
 
 
 class StepSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +65,9 @@ class StepType(NodeType[StepSpec]):
         if values["input"] is not None:
             changes["stdin"] = msgspec.json.encode(values["input"]).decode()
         return Runs(msgspec.structs.replace(spec.script, **changes))
+
+    def finish(self, spec: StepSpec, gave: Printed, values: Callable[[], Any]) -> Done:
+        return Done(output_of_script(gave.stdout, gave.exit_code))
 
 
 def output_of_script(stdout: str | None, exit_code: int | None) -> dict[str, Any]:

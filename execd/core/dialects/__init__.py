@@ -1,0 +1,1 @@
+"""Other systems' documents, compiled to what execd runs. Pure."""
