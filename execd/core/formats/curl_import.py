@@ -69,7 +69,7 @@ def _check_shell(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise refuse("", "has a lone surrogate", "text in Unicode") from None
-    if re.search(r'\^"|\^\r?\n', text):
+    if re.match(r'\s*curl(\.exe)?\s+(-\S+\s+)*\^["\r\n]', text):
         raise refuse("", "is written for the command prompt of Windows", "bash: choose `Copy as cURL (bash)`")
 
 
