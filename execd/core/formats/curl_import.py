@@ -305,7 +305,7 @@ class _Command:
             if auth is not None:
                 del headers[name]
         self._finish(node, headers, auth, body)
-        node["id"] = self._draft.new_id(node["name"])
+        node["id"] = self._draft.new_id(node["name"].lower())
         return node
 
     def _finish(self, node: Json, headers: dict[str, str], auth: Json | None, body: object) -> None:

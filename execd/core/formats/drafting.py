@@ -157,7 +157,7 @@ class Draft:
 
     def new_id(self, wanted: str) -> str:
         """Give a step's id that placeholders can name and no other step has."""
-        return self._ids.take(wanted.lower(), default=f"step_{len(self.nodes) + 1}")
+        return self._ids.take(wanted, default=f"step_{len(self.nodes) + 1}")
 
     def declare_secret(self, wanted: str) -> str:
         """Give the placeholder of a secret whose value is not known here."""
@@ -217,14 +217,19 @@ class Draft:
         """
         if not self.nodes:
             raise refuse("", "has no request that could be taken", "at least one HTTP request")
+        imported = self.finish_without_nodes(**root)
+        _hoist_auth(imported.config, self.nodes)
+        imported.config["nodes"] = self.nodes
+        return imported
+
+    def finish_without_nodes(self, **root: Any) -> Imported:
+        """Give what there is beside the steps."""
         config: Json = {key: value for key, value in root.items() if value}
         if self.variables:
             config["variables"] = self.variables
         config = self._checked(config, "variables")
         if self._declared:
             config["secrets"] = sorted(self._declared)
-        _hoist_auth(config, self.nodes)
-        config["nodes"] = self.nodes
         return Imported(config=config, notes=self.notes.finish())
 
 
