@@ -14,15 +14,8 @@ from urllib.parse import quote
 import msgspec
 
 from execd.core.formats.drafting import Exported, Json, Names, NoteBook
-from execd.core.formats.flow_reading import (
-    FORM_TYPE,
-    FlowStep,
-    form_pairs,
-    read_steps,
-    resolve_variables,
-    write_json,
-    write_scalar,
-)
+from execd.core.formats.flow_reading import FORM_TYPE, FlowStep, form_pairs, read_steps, resolve_variables
+from execd.core.formats.loose_json import write_json, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.urls import UNRESERVED, encode_literals, encode_text, join_query, split_query
 

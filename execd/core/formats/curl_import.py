@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-import msgspec
-
 from execd.core.formats.credentials import (
     Credentials,
     hide_auth,
@@ -28,6 +26,8 @@ from execd.core.formats.curl_options import (
     read_options,
 )
 from execd.core.formats.drafting import Draft, Imported, Json, check_size, refuse
+from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
+from execd.core.formats.loose_json import read_json_body
 from execd.core.formats.placeholders import Reference, split_text, write_variable
 from execd.core.formats.shell_words import ShellReader
 from execd.core.formats.urls import UNRESERVED, encode_literals, join_query, name_of_request, split_query
@@ -36,8 +36,6 @@ MAX_CURL_CHARS = 4 * 1024 * 1024
 """Bash itself takes 2 MiB of arguments per command."""
 MAX_VARIABLE_CHARS = 64 * 1024
 """Twenty lines that each say the last one twice make gigabytes."""
-SENDS_BODY = frozenset({"POST", "PUT", "PATCH"})
-FORM_TYPE = "application/x-www-form-urlencoded"
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.ASCII | re.DOTALL)
 _DATA_OPTIONS = frozenset({"data", "data-ascii", "data-binary", "data-raw", "data-urlencode", "json"})
 _GLOB = re.compile(r"\[\w+-\w+(?::\d+)?\]|\{[^{}]*,[^{}]*\}")
@@ -349,12 +347,3 @@ class _Command:
         text = "&".join(self._data)
         kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
         return read_json_body(text) if "json" in kind.lower() else text
-
-
-def read_json_body(text: str) -> object:
-    """Give the object or list that a JSON text says, so that it can be edited; the text itself if it says none."""
-    try:
-        value = msgspec.json.decode(text.encode(errors="replace"))
-    except (msgspec.DecodeError, RecursionError):
-        return text
-    return value if isinstance(value, dict | list) else text

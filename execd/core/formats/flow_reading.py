@@ -5,7 +5,6 @@ Exporters take any config that is one by its shape. What a step may hold besides
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.fields import Faults, describe, is_nested_deeper, summarise, text_fault
 from execd.core.formats.drafting import MAX_DEPTH, MAX_INPUT_CHARS, Json, map_texts
+from execd.core.formats.loose_json import table, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 
 MAX_EXPORTED_STEPS = 10_000
@@ -59,7 +59,7 @@ def read_steps(config: object) -> list[FlowStep]:
     if not isinstance(config, dict) or is_nested_deeper(config, MAX_DEPTH):
         fault = FieldFault(path="", message=describe(config), accepted=f"a flow's config, at most {MAX_DEPTH} deep")
         raise InvalidRequestError(summarise((fault,)), faults=(fault,))
-    defaults = table_of(config.get("defaults"))
+    defaults = table(config.get("defaults"))
     steps = [
         _read_step(node, config, defaults, path=f"{part}[{index}]", faults=faults)
         for part in ("nodes", "finally")
@@ -115,11 +115,6 @@ def _check_texts(node: Json, path: str, faults: Faults) -> None:
     map_texts(node, check)
 
 
-def table_of(value: object) -> Json:
-    """Give an object, or an empty one instead of anything else."""
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
 def _rules_of(node: Json) -> list[Json]:
     rules = node.get("validations")
     return [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
@@ -131,21 +126,7 @@ def _url_of(url: str, defaults: Json) -> str:
 
 
 def _headers_of(node: Json) -> dict[str, str]:
-    return {key: write_scalar(value) for key, value in table_of(node.get("headers")).items() if value is not None}
-
-
-def write_scalar(value: object) -> str:
-    """Write a value as text as a placeholder would put it: true, 1, and JSON for what has parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return write_json(value)
-
-
-def write_json(value: object) -> str:
-    """Write compact JSON."""
-    return msgspec.json.encode(value).decode()
+    return {key: write_scalar(value) for key, value in table(node.get("headers")).items() if value is not None}
 
 
 def form_pairs(body: Json) -> list[tuple[str, str]]:
@@ -204,5 +185,5 @@ def _resolved_text(text: str, variables: Json, *, is_typed: bool) -> Any:
 def variables_of(config: Json) -> Json:
     """Give the variables of a flow with those of the chosen environment over them."""
     chosen = config.get("environment")
-    environment = table_of(config.get("environments")).get(chosen) if isinstance(chosen, str) else None
-    return table_of(config.get("variables")) | table_of(environment)
+    environment = table(config.get("environments")).get(chosen) if isinstance(chosen, str) else None
+    return table(config.get("variables")) | table(environment)

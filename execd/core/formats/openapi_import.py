@@ -23,6 +23,7 @@ from execd.core.formats.drafting import (
     read_json,
     refuse,
 )
+from execd.core.formats.loose_json import entries, table
 from execd.core.formats.openapi_requests import (
     Operation,
     RequestMaker,
@@ -34,7 +35,6 @@ from execd.core.formats.openapi_requests import (
 from execd.core.formats.openapi_schemas import Schemas
 from execd.core.formats.openapi_security import Security
 from execd.core.formats.placeholders import write_response
-from execd.core.formats.postman_requests import entries, table
 from execd.core.formats.swagger2 import to_openapi3
 from execd.core.yaml_text import parse_yaml
 

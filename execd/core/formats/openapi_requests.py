@@ -9,9 +9,9 @@ from urllib.parse import quote
 import msgspec
 
 from execd.core.formats.drafting import Draft, Json
-from execd.core.formats.flow_reading import FORM_TYPE, write_scalar
+from execd.core.formats.flow_reading import FORM_TYPE
+from execd.core.formats.loose_json import entries, table, write_scalar
 from execd.core.formats.openapi_schemas import Schemas
-from execd.core.formats.postman_requests import entries, table
 from execd.core.formats.urls import UNRESERVED, encode_text, join_query
 
 _PATH_PARAMETER = re.compile(r"\{([^{}]+)\}")

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.drafting import Draft, Json
+from execd.core.formats.loose_json import table
 from execd.core.formats.openapi_schemas import Schemas
-from execd.core.formats.postman_requests import table
 
 
 class Credential(msgspec.Struct, frozen=True):

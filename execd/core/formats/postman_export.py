@@ -11,15 +11,8 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.drafting import Exported, Json, Names, NoteBook
-from execd.core.formats.flow_reading import (
-    FORM_TYPE,
-    FlowStep,
-    form_pairs,
-    read_steps,
-    table_of,
-    write_json,
-    write_scalar,
-)
+from execd.core.formats.flow_reading import FORM_TYPE, FlowStep, form_pairs, read_steps
+from execd.core.formats.loose_json import table, write_json, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.postman_tests import write_tests
 from execd.core.formats.urls import split_query
@@ -53,7 +46,7 @@ def export_environment(config: Json, *, name: str) -> Exported:
         InvalidRequestError: it is no flow.
     """
     writer = _Writer(config, read_steps(config))
-    values = table_of(table_of(config.get("environments")).get(name))
+    values = table(table(config.get("environments")).get(name))
     entries = [_variable(writer.name_of("vars", key), value) for key, value in values.items()]
     declared = config.get("secrets")
     for secret in declared if isinstance(declared, list) else []:
@@ -83,7 +76,7 @@ class _Writer:
         self._names: dict[tuple[str, str], str] = {}
         self._taken = Names("A-Za-z0-9_")
         self._captures: dict[str, dict[str, str]] = {step.id: {} for step in steps}
-        for key in table_of(config.get("variables")):
+        for key in table(config.get("variables")):
             self.name_of("vars", key)
         # Strictly before any item is written: an earlier step's test sets what a later one needs.
         self._texts = {step.path: self._translate(_parts_of(step), step.path) for step in steps}
@@ -96,7 +89,7 @@ class _Writer:
         return self._names[key]
 
     def variables(self) -> list[Json]:
-        values = table_of(self._config.get("variables"))
+        values = table(self._config.get("variables"))
         return [_variable(self.name_of("vars", key), value) for key, value in values.items()]
 
     def tell_left_out(self, steps: list[FlowStep]) -> None:

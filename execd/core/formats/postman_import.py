@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.drafting import MAX_ID_CHARS, MAX_STEPS, Draft, Imported, Json, read_json, refuse
+from execd.core.formats.loose_json import entries, table, text_of
 from execd.core.formats.placeholders import Reference, split_text
-from execd.core.formats.postman_requests import RequestReader, entries, table, text_of
+from execd.core.formats.postman_requests import RequestReader
 from execd.core.formats.postman_scripts import ScriptFindings, read_script
 from execd.core.formats.postman_variables import Scope
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.credentials import hide_auth, hide_headers, read_authorization
-from execd.core.formats.curl_import import SENDS_BODY
 from execd.core.formats.drafting import Draft, Json
-from execd.core.formats.flow_reading import FORM_TYPE, write_scalar
+from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
+from execd.core.formats.loose_json import entries, table, text_of
 from execd.core.formats.postman_variables import Scope
 from execd.core.formats.urls import encode_text
 
@@ -22,21 +22,6 @@ _LANGUAGES = {
     "json": "application/json", "xml": "application/xml", "html": "text/html", "javascript": "application/javascript",
 }  # fmt: skip
 _METHODS = re.compile(r"[A-Z]{1,20}")
-
-
-def entries(value: Any) -> list[Json]:
-    """Give the objects of a list; nothing of anything else."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def table(value: Any) -> Json:
-    """Give an object; an empty one instead of anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def text_of(value: Any) -> str:
-    """Give a text; `` for nothing, and JSON for what should not be there."""
-    return "" if value is None else write_scalar(value)
 
 
 def attributes(auth: Json) -> Json:

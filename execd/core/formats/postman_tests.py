@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from execd.core.formats.drafting import Json, NoteBook
-from execd.core.formats.flow_reading import FlowStep, write_json
+from execd.core.formats.flow_reading import FlowStep
+from execd.core.formats.loose_json import write_json
 
 _CHAI = {
     "equals": "to.eql", "notEquals": "to.not.eql", "greaterThan": "to.be.above", "lessThan": "to.be.below",

@@ -11,7 +11,7 @@ from typing import Any
 
 from execd.core.formats.credentials import is_credential
 from execd.core.formats.drafting import Draft, Json, Names
-from execd.core.formats.flow_reading import write_json, write_scalar
+from execd.core.formats.loose_json import write_json, write_scalar
 from execd.core.formats.placeholders import write_response, write_variable
 
 _USE = re.compile(r"\{\{([^{}]*)\}\}")

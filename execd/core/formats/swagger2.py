@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from execd.core.formats.drafting import Json
-from execd.core.formats.postman_requests import entries, table
+from execd.core.formats.loose_json import entries, table
 
 _SCHEMA_KEYS = frozenset(
     {"type", "format", "items", "default", "enum", "minimum", "maximum", "minLength", "maxLength", "pattern"}
