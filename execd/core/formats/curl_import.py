@@ -19,6 +19,7 @@ from execd.core.formats.credentials import (
     read_authorization,
 )
 from execd.core.formats.curl_options import (
+    NOTED_FLAGS,
     NOTED_WITH_ARGUMENT,
     SILENT_FLAGS,
     SILENT_WITH_ARGUMENT,
@@ -26,8 +27,8 @@ from execd.core.formats.curl_options import (
     read_options,
 )
 from execd.core.formats.drafting import Draft, Imported, Json, check_size, refuse
-from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
-from execd.core.formats.loose_json import read_json_body
+from execd.core.formats.flow_reading import FORM_TYPE, METHODS, SENDS_BODY
+from execd.core.formats.loose_json import quote_placeholders
 from execd.core.formats.placeholders import Reference, split_text, write_variable
 from execd.core.formats.shell_words import ShellReader
 from execd.core.formats.urls import UNRESERVED, encode_literals, join_query, name_of_request, split_query
@@ -157,6 +158,9 @@ class _Command:
             self._take_option(option)
         if not self._urls:
             self._note("has no URL", "give it one")
+        if self._chosen_method() not in METHODS:
+            self._note(f"has the method {self._chosen_method()[:20]} and was left out", "do it in a script step")
+            return
         for url in self._urls:
             self._draft.add_step(self._step(url), path=self._path)
 
@@ -201,7 +205,7 @@ class _Command:
                 self._note("-k was left out: certificates are checked", "have execd trust the certificate")
             case _ if name in SILENT_FLAGS or name in SILENT_WITH_ARGUMENT:
                 return
-            case _ if name in NOTED_WITH_ARGUMENT:
+            case _ if name in NOTED_WITH_ARGUMENT or name in NOTED_FLAGS:
                 self._note(f"--{name} was left out", "flows have nothing of the kind")
             case _:
                 self._note(f"the option {name[:40]} is not known here and was left out", "see whether it matters")
@@ -250,7 +254,7 @@ class _Command:
         if name == "max-time":
             self._timeout = number
         else:
-            self._retry["retries" if name == "retry" else "delay_s"] = int(number) if name == "retry" else number
+            self._retry |= {"attempts": min(int(number) + 1, 11)} if name == "retry" else {"delay_s": min(number, 300)}
 
     def _take_data(self, name: str, argument: str) -> None:
         if name == "json":
@@ -346,4 +350,8 @@ class _Command:
             return None
         text = "&".join(self._data)
         kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-        return read_json_body(text) if "json" in kind.lower() else text
+        if "json" not in kind.lower():
+            return text
+        body, bare = quote_placeholders(text)
+        self._draft.typed_words |= {name.strip("{} ").removeprefix(".vars.") for name in bare}
+        return body

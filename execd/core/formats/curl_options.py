@@ -36,7 +36,7 @@ SILENT_FLAGS = _names(
     " no-keepalive compressed http1.0 http1.1 http2 http2-prior-knowledge http3 http3-only remote-name remote-name-all"
     " remote-header-name remote-time parallel parallel-immediate tcp-nodelay tcp-fastopen ipv4 ipv6 disable styled-output"
     " no-styled-output trace-time retry-connrefused retry-all-errors path-as-is post301 post302 post303 no-sessionid"
-    " junk-session-cookies raw create-dirs show-headers xattr basic tlsv1 tlsv1.0 tlsv1.1 tlsv1.2 tlsv1.3 no-clobber"
+    " sessionid junk-session-cookies raw create-dirs show-headers xattr basic tlsv1 tlsv1.0 tlsv1.1 tlsv1.2 tlsv1.3 no-clobber"
 )
 """Of the terminal or of the transport: the request is the same without them."""
 SILENT_WITH_ARGUMENT = _names(
@@ -56,7 +56,13 @@ NOTED_WITH_ARGUMENT = _names(
     " telnet-option tftp-blksize time-cond tlsauthtype tlspassword tlsuser upload-file variable vlan-priority ech"
     " ipfs-gateway"
 )
+NOTED_FLAGS = frozenset(
+    {"digest", "ntlm", "negotiate", "anyauth", "netrc", "netrc-optional", "crlf", "list-only", "append"}
+)
 WITH_ARGUMENT = USED_WITH_ARGUMENT | SILENT_WITH_ARGUMENT | NOTED_WITH_ARGUMENT
+
+
+_USED_FLAGS = frozenset({"get", "head", "insecure", "location", "location-trusted", "next"})
 
 
 class CurlOption(msgspec.Struct, frozen=True):
@@ -77,10 +83,21 @@ def read_options(words: Sequence[str]) -> Iterator[CurlOption]:
         elif only_urls or not word.startswith("-") or word == "-":
             yield CurlOption(name="url", argument=word)
         elif word.startswith("--"):
-            name = word[2:]
+            name = _whole_name(word[2:])
             yield CurlOption(name=name, argument=next(rest, "") if name in WITH_ARGUMENT else None)
         else:
             yield from _read_bundle(word[1:], rest)
+
+
+def _whole_name(name: str) -> str:
+    """Complete an abbreviated name, as curl does where only one option begins so; `--no-x` says the default of x."""
+    known = WITH_ARGUMENT | SILENT_FLAGS | NOTED_FLAGS | _USED_FLAGS
+    if name in known:
+        return name
+    if name.startswith("no-") and name.removeprefix("no-") in known:
+        return "silent"
+    longer = [found for found in known if found.startswith(name)]
+    return longer[0] if len(longer) == 1 and len(name) > 2 else name
 
 
 def _read_bundle(letters: str, rest: Iterator[str]) -> Iterator[CurlOption]:

@@ -27,6 +27,7 @@ MAX_NOTES = 200
 MAX_ID_CHARS = 60
 MAX_NAME_CHARS = 200
 Json = dict[str, Any]
+_PAIR = re.compile(r"\{{2,}|\}{2,}")
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -149,6 +150,10 @@ class Draft:
         self.notes = NoteBook()
         self.nodes: list[Json] = []
         self.variables: Json = {}
+        self.environments: dict[str, Json] = {}
+        """Name -> values, which `.env` reads; `_common` stands below the others."""
+        self.typed_words: set[str] = set()
+        """Names that a body has without quotes: their values are numbers and the like, not texts."""
         self._ids = Names("A-Za-z0-9_-")
         self._secret_names = Names("A-Za-z0-9_")
         self._secrets: dict[str, str] = {}
@@ -193,21 +198,29 @@ class Draft:
         if "\0" in text:
             self.notes.add(path, "has NUL characters, which were left out", "send such data with a script step")
             text = text.replace("\0", "")
-        return self._defused(text, path) if "{{" in text else text
+        return self._defused(text, path) if "{{" in text or "}}" in text else text
 
     def _defused(self, text: str, path: str) -> str:
         return "".join(self._defused_part(part, path) for part in split_text(text))
 
     def _defused_part(self, part: str | Reference, path: str) -> str:
         if isinstance(part, str):
-            if "{{" in part:
-                self.notes.add(path, "has {{ that begins no placeholder; it is sent as it is", "look whether it should")
-            return part
-        is_ours = part.kind not in {"secrets", "env"} or part.name in self._declared
-        if is_ours:
+            if "{{" not in part and "}}" not in part:
+                return part
+            # Flows take such text for a placeholder that is mistyped, and refuse it.
+            self.notes.add(
+                path, "has {{ or }} that is no placeholder; the braces were parted", "see whether it matters"
+            )
+            return _PAIR.sub(lambda found: " ".join(found.group()), part)
+        is_in_environment = any(part.name in values for values in self.environments.values())
+        if (
+            part.kind not in {"secrets", "env"}
+            or part.name in self._declared
+            or (part.kind == "env" and is_in_environment)
+        ):
             return part.text
         self.notes.add(path, f"tried to read .{part.kind}.{part.name}; its braces were parted", "write it yourself")
-        return "{ {" + part.text[2:]
+        return "{ {" + part.text[2:-2] + "} }"
 
     def finish(self, **root: Any) -> Imported:
         """Give the flow.
@@ -225,12 +238,36 @@ class Draft:
     def finish_without_nodes(self, **root: Any) -> Imported:
         """Give what there is beside the steps."""
         config: Json = {key: value for key, value in root.items() if value}
+        if self.environments:
+            config["environments"] = self.environments
         if self.variables:
             config["variables"] = self.variables
         config = self._checked(config, "variables")
+        if self.typed_words:
+            self._keep_types(config)
         if self._declared:
             config["secrets"] = sorted(self._declared)
         return Imported(config=config, notes=self.notes.finish())
+
+    def _keep_types(self, config: Json) -> None:
+        """Have bodies take values as they are, and make values of the texts that stand without quotes."""
+        config["typed"] = True
+        self.notes.add(
+            "",
+            "bodies have placeholders without quotes, so `typed` was set: one that is a whole value keeps its type",
+            "see whether a number may be sent where quotes stood",
+        )
+        for values in (config.get("variables", {}), *config.get("environments", {}).values()):
+            for word in self.typed_words & set(values):
+                values[word] = _typed(values[word])
+
+
+def _typed(text: object) -> object:
+    """Give the number or word that a text says."""
+    if not isinstance(text, str) or not re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?|true|false", text, re.ASCII):
+        return text
+    value: object = msgspec.json.decode(text)
+    return value
 
 
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:

@@ -16,6 +16,8 @@ from execd.core.formats.loose_json import table, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 
 MAX_EXPORTED_STEPS = 10_000
+METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
+"""That a flow may use."""
 SENDS_BODY = frozenset({"POST", "PUT", "PATCH"})
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -88,7 +90,7 @@ def _read_step(node: Any, config: Json, defaults: Json, *, path: str, faults: Fa
     own_rules = _rules_of(node)
     rules = own_rules if node.get("skipDefaultValidations") is True else [*_rules_of(defaults), *own_rules]
     timeout = node.get("timeout") or defaults.get("timeout")
-    auth = node.get("auth", config.get("auth"))
+    auth = node.get("auth", config.get("auth", defaults.get("auth")))
     return FlowStep(
         id=str(node.get("id")),
         name=str(node.get("name") or node.get("id")),
@@ -130,10 +132,14 @@ def _headers_of(node: Json) -> dict[str, str]:
 
 
 def form_pairs(body: Json) -> list[tuple[str, str]]:
-    """Give the fields of a form; lists and objects in it are named `a[]` and `a[b]`, and null is left out."""
+    """Give the fields of a form: `a[b]` in objects, `c[]` of plain lists, `c[0][d]` of others; null is left out."""
     pairs: list[tuple[str, str]] = []
     for key, value in body.items():
-        _add_pairs(pairs, key, value)
+        if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+            name = key.strip().removesuffix("[]")
+            pairs += [(f"{name}[]", write_scalar(item)) for item in value if item is not None]
+        else:
+            _add_pairs(pairs, key.strip(), value)
     return pairs
 
 
@@ -143,47 +149,46 @@ def _add_pairs(pairs: list[tuple[str, str]], name: str, value: Any) -> None:
             return
         case dict():
             for key, inner in value.items():
-                _add_pairs(pairs, f"{name}[{key}]", inner)
+                _add_pairs(pairs, f"{name}[{key.strip().removesuffix('[]')}]", inner)
         case list():
-            for inner in value:
-                _add_pairs(pairs, f"{name}[]", inner)
+            for index, inner in enumerate(value):
+                _add_pairs(pairs, f"{name}[{index}]", inner)
         case _:
             pairs.append((name, write_scalar(value)))
 
 
 def resolve_variables(step: FlowStep, config: Json) -> FlowStep:
     """Give the step with its variables written out, as the flow would before it sends it; unknown ones stay."""
-    variables, is_typed = variables_of(config), config.get("typed") is True
+    known = {"vars": table(config.get("variables")), "env": environment_of(config)}
 
-    def resolve(value: Any) -> Any:
+    def resolve(value: Any, *, is_typed: bool = False) -> Any:
         match value:
             case list():
-                return [resolve(item) for item in value]
+                return [resolve(item, is_typed=is_typed) for item in value]
             case dict():
-                return {key: resolve(item) for key, item in value.items()}
+                return {key: resolve(item, is_typed=is_typed) for key, item in value.items()}
             case str() if "{{" in value:
-                return _resolved_text(value, variables, is_typed=is_typed)
+                return _resolved_text(value, known, is_typed=is_typed)
         return value
 
-    changed = {key: resolve(getattr(step, key)) for key in ("url", "headers", "body", "auth")}
+    changed = {key: resolve(getattr(step, key)) for key in ("url", "headers", "auth")}
+    changed["body"] = resolve(step.body, is_typed=config.get("typed") is True)
     changed["url"] = write_scalar(changed["url"])
     changed["headers"] = {name: write_scalar(value) for name, value in changed["headers"].items()}
     return msgspec.structs.replace(step, **changed)
 
 
-def _resolved_text(text: str, variables: Json, *, is_typed: bool) -> Any:
-    parts = split_text(text)
+def _resolved_text(text: str, known: dict[str, Json], *, is_typed: bool) -> Any:
     values = [
-        variables.get(part.name, part.text) if isinstance(part, Reference) and part.kind == "vars" else part
-        for part in parts
+        known.get(part.kind, {}).get(part.name, part) if isinstance(part, Reference) else part
+        for part in split_text(text)
     ]
     if is_typed and len(values) == 1 and not isinstance(values[0], Reference):
         return values[0]
     return "".join(value.text if isinstance(value, Reference) else write_scalar(value) for value in values)
 
 
-def variables_of(config: Json) -> Json:
-    """Give the variables of a flow with those of the chosen environment over them."""
-    chosen = config.get("environment")
-    environment = table(config.get("environments")).get(chosen) if isinstance(chosen, str) else None
-    return table(config.get("variables")) | table(environment)
+def environment_of(config: Json) -> Json:
+    """Give what `.env` reads: the values of the chosen environment, those of `_common` below them."""
+    environments, chosen = table(config.get("environments")), config.get("environment")
+    return table(environments.get("_common")) | (table(environments.get(chosen)) if isinstance(chosen, str) else {})

@@ -24,7 +24,7 @@ from execd.core.formats.credentials import (
     read_authorization,
 )
 from execd.core.formats.drafting import MAX_DEPTH, MAX_STEPS, Draft, Imported, Json, read_json, refuse
-from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
+from execd.core.formats.flow_reading import FORM_TYPE, METHODS, SENDS_BODY
 from execd.core.formats.har_links import Links
 from execd.core.formats.loose_json import entries, read_json_body, table, text_of
 from execd.core.formats.urls import encode_text, name_of_request
@@ -121,9 +121,11 @@ class _RecordingReader:
     def _reason_to_leave_out(self, entry: Json, request: Json, response: Json, url: str) -> str | None:
         if not url.startswith(("http://", "https://")):
             return "not HTTP"
+        if text_of(request.get("method") or "GET").upper() not in METHODS:
+            return "a method that flows do not have"
         if entry.get("_resourceType") == "websocket" or response.get("status") == 101:
             return "a WebSocket"
-        if text_of(request.get("method")).upper() in {"OPTIONS", "CONNECT", "TRACE"} and not self._keeps_all:
+        if text_of(request.get("method")).upper() == "OPTIONS" and not self._keeps_all:
             return "a preflight of the browser"
         if not self._keeps_all and _is_static(entry, response, url):
             return "part of a page (pictures, styles, scripts)"

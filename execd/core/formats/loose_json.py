@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -33,9 +34,43 @@ def write_scalar(value: object) -> str:
     return write_json(value)
 
 
+def with_js_numbers(value: Any) -> Any:
+    """Give the value as JavaScript writes it: `1.0` is `1`."""
+    match value:
+        case float():
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case list():
+            return [with_js_numbers(item) for item in value]
+        case dict():
+            return {key: with_js_numbers(item) for key, item in value.items()}
+    return value
+
+
 def write_json(value: object) -> str:
     """Write compact JSON."""
     return msgspec.json.encode(value).decode()
+
+
+_STRING_OR_PLACEHOLDER = re.compile(r'"(?:[^"\\]|\\.)*"|(\{\{[^{}"]*\}\})', re.DOTALL)
+
+
+def quote_placeholders(text: str) -> tuple[object, list[str]]:
+    """Read JSON in which placeholders stand where values do: `{"count": {{count}}}`.
+
+    Returns:
+        The object or list with each of them as a text, and those placeholders; the text itself and none where that is
+        not all that is wrong with it.
+    """
+    bare: list[str] = []
+
+    def quote(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found.group()
+        bare.append(found[1])
+        return f'"{found[1]}"'
+
+    value = read_json_body(_STRING_OR_PLACEHOLDER.sub(quote, text))
+    return (text, []) if isinstance(value, str) else (value, bare)
 
 
 def read_json_body(text: str) -> object:

@@ -1,4 +1,4 @@
-"""OpenAPI 3.0 and 3.1, and Swagger 2, as JSON or YAML, read into a flow of one step per operation.
+"""OpenAPI 3.0 to 3.2, and Swagger 2, as JSON or YAML, read into a flow of one step per operation.
 
 The order is one that can work: all of a resource together, what creates before what reads, what deletes last and from the
 inside out. What a POST answers gives the id that the steps after it need. The rest of the values are examples or made up,
@@ -38,7 +38,7 @@ from execd.core.formats.placeholders import write_response
 from execd.core.formats.swagger2 import to_openapi3
 from execd.core.yaml_text import parse_yaml
 
-_WHAT = "an OpenAPI 3.0 or 3.1 or Swagger 2.0 document (JSON or YAML)"
+_WHAT = "an OpenAPI 3.0, 3.1 or 3.2 or Swagger 2.0 document (JSON or YAML)"
 _METHODS = ("post", "get", "head", "options", "put", "patch", "delete")
 """In the order in which they make sense on one resource."""
 MAX_SERVERS = 20
@@ -55,7 +55,7 @@ def import_openapi(text: str) -> Imported:
     if str(document.get("swagger", "")).startswith("2"):
         document = to_openapi3(document)
     version = str(document.get("openapi", ""))
-    if not re.fullmatch(r"3\.[01](\..{0,40})?", version):
+    if not re.fullmatch(r"3\.[0-2](\..{0,40})?", version):
         raise refuse("openapi", f"is {version[:20]!r}" if version else "is missing", _WHAT)
     if not isinstance(document.get("paths"), dict):
         raise refuse("paths", "is no object", _WHAT)
@@ -79,7 +79,7 @@ class _Servers(msgspec.Struct, frozen=True):
     base: str
     """What stands before each path: `` where `defaults.baseUrl` does."""
     root: Json
-    """Keys of the config: `defaults`, or `environments` and `environment`."""
+    """Keys of the config: `defaults`, or `environment`."""
 
 
 class _DocumentReader:
@@ -178,8 +178,8 @@ class _DocumentReader:
             urls["server"] = self._server_url({"url": "/"})
         if len(urls) == 1:
             return _Servers("", {"defaults": {"baseUrl": next(iter(urls.values()))}})
-        environments = {name: {"baseUrl": url} for name, url in urls.items()}
-        return _Servers("{{ .vars.baseUrl }}", {"environments": environments, "environment": next(iter(urls))})
+        self._draft.environments = {name: {"baseUrl": url} for name, url in urls.items()}
+        return _Servers("{{ .env.baseUrl }}", {"environment": next(iter(urls))})
 
     def _server_url(self, server: Json) -> str:
         values = table(server.get("variables"))

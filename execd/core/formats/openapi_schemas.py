@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from execd.core.formats.drafting import Json, NoteBook
+from execd.core.formats.patterns import is_plain_pattern
 
 MAX_SCHEMA_VALUES = 1500
 """Of one schema with its references written out; a larger one is not checked, and a note says so."""
@@ -29,7 +30,18 @@ _MAX_HOPS = 30
 """Of references that point to references."""
 _DROPPED = frozenset(
     {"example", "examples", "xml", "externalDocs", "discriminator", "deprecated", "readOnly", "writeOnly", "nullable"}
-    | {"default", "title", "description", "$schema", "$id", "$anchor", "$comment", "$defs", "definitions"}
+    | {
+        "patternProperties",
+        "default",
+        "title",
+        "description",
+        "$schema",
+        "$id",
+        "$anchor",
+        "$comment",
+        "$defs",
+        "definitions",
+    }
 )
 _TEXT_SAMPLES = {
     "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01", "time": "12:00:00Z", "email": "user@example.com",
@@ -132,14 +144,25 @@ class Schemas:
 
     def _part(self, key: str, value: Any, trail: tuple[str, ...], depth: int, path: str) -> Any:
         match key:
-            case "properties" | "patternProperties" | "dependentSchemas" if isinstance(value, dict):
+            case "properties" | "dependentSchemas" if isinstance(value, dict):
                 return {str(name): self._written_out(inner, trail, depth + 1, path) for name, inner in value.items()}
             case "allOf" | "anyOf" | "oneOf" | "prefixItems" if isinstance(value, list):
                 return [self._written_out(inner, trail, depth + 1, path) for inner in value]
+            case "pattern":
+                return self._pattern(value, path)
             case "items" | "additionalProperties" | "not" | "contains" | "propertyNames" | "if" | "then" | "else":
                 return self._written_out(value, trail, depth + 1, path)
         self._spend_for(value)
         return value
+
+    def _pattern(self, value: Any, path: str) -> str:
+        """Give a pattern that checkers without back-tracking take, or one that everything matches."""
+        if is_plain_pattern(value):
+            return str(value)
+        self._notes.add(
+            path, "has a pattern that is not checked: look-around, or not a pattern", "check it in another way"
+        )
+        return ""
 
     def _spend_for(self, value: Any) -> None:
         """Count what somebody wrote out, which may stand in a thousand places."""

@@ -47,7 +47,7 @@ def export_environment(config: Json, *, name: str) -> Exported:
     """
     writer = _Writer(config, read_steps(config))
     values = table(table(config.get("environments")).get(name))
-    entries = [_variable(writer.name_of("vars", key), value) for key, value in values.items()]
+    entries = [_variable(writer.name_of("env", key), value) for key, value in values.items()]
     declared = config.get("secrets")
     for secret in declared if isinstance(declared, list) else []:
         if isinstance(secret, str):
@@ -78,6 +78,9 @@ class _Writer:
         self._captures: dict[str, dict[str, str]] = {step.id: {} for step in steps}
         for key in table(config.get("variables")):
             self.name_of("vars", key)
+        for key in {name: 0 for values in table(config.get("environments")).values() for name in table(values)}:
+            self.name_of("env", key)
+        self._in_environments = {name for kind, name in self._names if kind == "env"}
         # Strictly before any item is written: an earlier step's test sets what a later one needs.
         self._texts = {step.path: self._translate(_parts_of(step), step.path) for step in steps}
 
@@ -89,8 +92,13 @@ class _Writer:
         return self._names[key]
 
     def variables(self) -> list[Json]:
-        values = table(self._config.get("variables"))
-        return [_variable(self.name_of("vars", key), value) for key, value in values.items()]
+        """Give the flow's variables, and what holds in all environments."""
+        values, common = (
+            table(self._config.get("variables")),
+            table(table(self._config.get("environments")).get("_common")),
+        )
+        own = [_variable(self.name_of("vars", key), value) for key, value in values.items()]
+        return own + [_variable(self.name_of("env", key), value) for key, value in common.items()]
 
     def tell_left_out(self, steps: list[FlowStep]) -> None:
         for key in ("data", "cookies"):
@@ -139,6 +147,8 @@ class _Writer:
                 return f"{{{{{name}}}}}"
             case "input" | "env":
                 name = self.name_of(part.kind, part.name)
+                if part.kind == "env" and part.name in self._in_environments:
+                    return f"{{{{{name}}}}}"
                 self.notes.add(path, f"reads .{part.kind}.{part.name}", f"set {name} in an environment")
                 return f"{{{{{name}}}}}"
         return f"{{{{{self.name_of(part.kind, part.name)}}}}}"
@@ -166,9 +176,28 @@ class _Writer:
         if isinstance(body, dict) and FORM_TYPE in kind:
             pairs = [{"key": key, "value": value} for key, value in form_pairs(body)]
             return {"mode": "urlencoded", "urlencoded": pairs}
-        raw = body if isinstance(body, str) else write_json(body)
+        raw = body if isinstance(body, str) else self._without_quotes(write_json(body), step)
         language = "json" if "json" in kind or not isinstance(body, str) else "text"
         return {"mode": "raw", "raw": raw, "options": {"raw": {"language": language}}}
+
+    def _without_quotes(self, raw: str, step: FlowStep) -> str:
+        """Take the quotes off placeholders that stand for numbers and the like, if the flow keeps their types."""
+        if self._config.get("typed") is not True:
+            return raw
+        if '"{{' in raw and self._captures_are_read(step):
+            message = "has values of answers that keep their type in the flow and are texts in Postman"
+            self.notes.add(f"{step.path}.body", message, "take the quotes off numbers")
+        environments = table(self._config.get("environments")).values()
+        values = [("vars", table(self._config.get("variables"))), *(("env", table(found)) for found in environments)]
+        for kind, found in values:
+            for name, value in found.items():
+                if isinstance(value, bool | int | float):
+                    shown = f"{{{{{self.name_of(kind, name)}}}}}"
+                    raw = raw.replace(f'"{shown}"', shown)
+        return raw
+
+    def _captures_are_read(self, step: FlowStep) -> bool:
+        return "{{ .responses." in write_json(step.body)
 
 
 def _parts_of(step: FlowStep) -> Json:

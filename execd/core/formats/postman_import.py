@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.drafting import MAX_ID_CHARS, MAX_STEPS, Draft, Imported, Json, read_json, refuse
+from execd.core.formats.flow_reading import METHODS
 from execd.core.formats.loose_json import entries, table, text_of
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.postman_requests import RequestReader
@@ -60,7 +61,7 @@ def import_environment(text: str) -> Imported:
     scope = Scope(draft, collection={}, environments={found.name: found.values}, secrets=found.secrets)
     for name in sorted(found.secrets | set(found.values)):
         scope.text(f"{{{{{name}}}}}", path="values")  # what is secret is declared when it is first used
-    return draft.finish_without_nodes(environments=scope.environments, environment=found.name)
+    return draft.finish_without_nodes(environment=found.name)
 
 
 class _Environment(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ class _CollectionReader:
         self._walk(self._collection["item"], level, path="item")
         if self._has_checked_nothing:
             self._draft.notes.add("", "requests without tests are checked for status 200", "say what else is right")
-        return self._draft.finish(environments=self._scope.environments, environment=self._environment)
+        return self._draft.finish(environment=self._environment)
 
     def _walk(self, items: Any, level: _Level, *, path: str) -> None:
         for index, item in enumerate(entries(items)):
@@ -154,6 +155,11 @@ class _CollectionReader:
         name = text_of(item.get("name")) or "Request"
         level = self._level(item | {"auth": request.get("auth")}, above, path=path)
         node = self._requests.read(request, level.auth, path=f"{path}.request")
+        if node["method"] not in METHODS:
+            self._draft.notes.add(
+                path, f"has the method {node['method'][:20]} and was left out", "do it in a script step"
+            )
+            return
         if not node["url"]:
             self._draft.notes.add(path, "has no URL and was left out", "give it one")
             return

@@ -5,7 +5,6 @@ Source: the Postman Collection Format v2.1.0. Files that older versions wrote (h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,13 @@ import msgspec
 from execd.core.formats.credentials import hide_auth, hide_headers, read_authorization
 from execd.core.formats.drafting import Draft, Json
 from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
-from execd.core.formats.loose_json import entries, table, text_of
+from execd.core.formats.loose_json import entries, quote_placeholders, read_json_body, table, text_of
 from execd.core.formats.postman_variables import Scope
 from execd.core.formats.urls import encode_text
 
 _LANGUAGES = {
     "json": "application/json", "xml": "application/xml", "html": "text/html", "javascript": "application/javascript",
 }  # fmt: skip
-_METHODS = re.compile(r"[A-Z]{1,20}")
 
 
 def attributes(auth: Json) -> Json:
@@ -30,6 +28,14 @@ def attributes(auth: Json) -> Json:
     if isinstance(found, dict):
         return found
     return {text_of(item.get("key")): item.get("value") for item in entries(found)}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text.encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 class RequestReader:
@@ -46,9 +52,6 @@ class RequestReader:
             auth: the request's own or the nearest it inherits; empty for none.
         """
         method = text_of(request.get("method") or "GET").upper()
-        if not _METHODS.fullmatch(method):
-            self._draft.notes.add(f"{path}.method", "is no method of HTTP; GET was taken", "mend the step")
-            method = "GET"
         headers = self._headers(request.get("header"), path=f"{path}.header")
         node: Json = {"method": method, "url": self._url(request.get("url"), path=f"{path}.url")}
         body = self._body(table(request.get("body")), headers, path=f"{path}.body")
@@ -169,13 +172,11 @@ class RequestReader:
         return self._json(raw, path=path)
 
     def _json(self, raw: str, *, path: str) -> Any:
-        """Give the value that a JSON text says; the text where variables stand outside its quotes."""
-        try:
-            value = msgspec.json.decode(raw.encode(errors="replace"))
-        except (msgspec.DecodeError, RecursionError):
-            if "{{" not in raw:
-                self._draft.notes.add(path, "is not JSON though its type says so", "it is sent as a text; mend it")
-            return self._text(raw, path)
+        """Give the object or list that a JSON text says; the text where variables stand outside its quotes."""
+        value, bare = (read_json_body(raw), []) if "{{" not in raw else quote_placeholders(raw)
+        self._draft.typed_words |= {self._scope.word_of(name.strip("{} ")) for name in bare}
+        if isinstance(value, str) and "{{" not in raw and not _is_json(raw):
+            self._draft.notes.add(path, "is not JSON though its type says so", "it is sent as a text; mend it")
         return self._scope.value(value, path=path)
 
     def _graphql(self, graphql: Json, headers: dict[str, str], *, path: str) -> Any:
@@ -197,8 +198,8 @@ class RequestReader:
         pairs = [
             (self._text(item.get("key"), path), self._text(item.get("value"), path)) for item in self._enabled(items)
         ]
-        if len(dict(pairs)) == len(pairs):
-            return dict(pairs)
+        if len(dict(pairs)) == len(pairs) and not any("{{" in name for name, _ in pairs):
+            return dict(pairs)  # where keys are texts that nothing is put into
         return "&".join(f"{encode_text(name)}={encode_text(value)}" for name, value in pairs)
 
     def _formdata(self, items: Any, headers: dict[str, str], *, path: str) -> Any:
@@ -208,6 +209,8 @@ class RequestReader:
         body: Json = {}
         for item in self._enabled(items):
             name = self._text(item.get("key"), path)
+            if "{{" in name:
+                self._draft.notes.add(path, f"the name of the part {name[:60]} is not filled in", "write it out")
             if item.get("type") == "file":
                 self._draft.notes.add(
                     path, f"the part {name[:60]} is a file and was left out", "send files with a script"

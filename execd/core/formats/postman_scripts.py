@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from execd.core.formats.drafting import Json
+from execd.core.formats.patterns import is_plain_pattern
 from execd.core.formats.placeholders import PATH
 from execd.core.formats.script_tokens import (
     Link,
@@ -142,7 +143,7 @@ class _Reader:
         if tokens[0].text in {"const", "let", "var"}:
             self._read_declaration(tokens[1:], names)
         elif tokens[0].text == "tests" and len(tokens) > 5:
-            self._read_old_test(split_at(tokens, "=")[-1], names)
+            self._read_old_test(_without_brackets(split_at(tokens, "=")[-1]), names)
         elif len(tokens) > 2 and tokens[0].kind == "word" and tokens[1].text == "=":
             names[tokens[0].text] = self._subject(tokens[2:], names)
         else:
@@ -150,9 +151,22 @@ class _Reader:
 
     def _read_declaration(self, tokens: Tokens, names: dict[str, Subject]) -> None:
         for part in split_at(tokens, ","):
+            if part and part[0].text == "{":
+                self._read_destructuring(part, names)
+                continue
             if len(part) < 3 or part[1].text != "=":
                 raise _UnknownError
             names[part[0].text] = self._subject(part[2:], names)
+
+    def _read_destructuring(self, tokens: Tokens, names: dict[str, Subject]) -> None:
+        """Read `const { url, id } = pm.response.json()`; what is renamed or nested is not known here."""
+        end = find_close(tokens, 0)
+        words = split_at(tokens[1:end], ",")
+        subject = self._subject(tokens[end + 2 :], names)
+        if subject.kind != "body" or any(len(word) != 1 or word[0].kind != "word" for word in words):
+            raise _UnknownError
+        for word in words:
+            names[word[0].text] = _deeper(subject, [("name", word[0].text)])
 
     def _read_old_test(self, tokens: Tokens, names: dict[str, Subject]) -> None:
         """Read the right side of `tests["…"] = responseCode.code === 200`."""
@@ -195,7 +209,7 @@ class _Reader:
         if "not" in words or not words:
             raise _UnknownError
         match words[-1], arguments:
-            case "status", [int() | str() as status]:
+            case "status" | "statusCode", [int() | str() as status]:
                 self.validations.append({"httpStatusCode": _status_of(status)})
             case "header", [str() as name, *value]:
                 operator = {"equals": _scalar(value[0])} if value else {"exists": True}
@@ -255,16 +269,7 @@ class _Reader:
 
     def _check(self, subject: Subject, operator: str, expected: Any, *, is_negated: bool = False) -> None:
         """Add the rule that says the same, if there is one."""
-        if expected is None and operator in {"equals", "notEquals"}:
-            operator, expected = "exists", operator == "notEquals"
-        if is_negated and operator == "exists":
-            expected = not expected
-        elif is_negated:
-            if operator not in _OPPOSITES:
-                raise _UnknownError
-            operator = _OPPOSITES[operator]
-        if operator != "in":
-            expected = _scalar(expected)
+        operator, expected = _operation(operator, expected, is_negated=is_negated)
         match subject.kind:
             case "status" if operator == "equals" and isinstance(expected, int):
                 self.validations.append({"httpStatusCode": expected})
@@ -323,6 +328,19 @@ def _subject_of_answer(links: list[Link]) -> Subject:
     raise _UnknownError
 
 
+def _operation(operator: str, expected: Any, *, is_negated: bool) -> tuple[str, Any]:
+    """Give the operator of a flow and what it compares with."""
+    if expected is None and operator in {"equals", "notEquals"}:
+        operator, expected = "exists", operator == "notEquals"
+    if is_negated and operator == "exists":
+        return operator, not expected
+    if is_negated and operator not in _OPPOSITES:
+        raise _UnknownError
+    if operator == "matches" and not is_plain_pattern(expected):
+        raise _UnknownError
+    return _OPPOSITES[operator] if is_negated else operator, expected if operator == "in" else _scalar(expected)
+
+
 def _deeper(subject: Subject, links: list[Link]) -> Subject:
     parts: list[str | int] = list(subject.parts)
     for kind, value in links:
@@ -344,6 +362,12 @@ def _inside_function(tokens: Tokens) -> Tokens:
     if tokens[start].text == "{" and tokens[start].kind == "mark":
         return tokens[start + 1 : find_close(tokens, start)]
     return tokens[start:]
+
+
+def _without_brackets(tokens: Tokens) -> Tokens:
+    if tokens and tokens[0].text == "(" and find_close(tokens, 0) == len(tokens) - 1:
+        return tokens[1:-1]
+    return tokens
 
 
 def _split_path(path: Any) -> tuple[str | int, ...]:

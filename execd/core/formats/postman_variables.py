@@ -72,18 +72,20 @@ class Scope:
         self._keep_variables(collection, environments)
 
     def _keep_variables(self, collection: Json, environments: dict[str, Json]) -> None:
-        """Put plain values under `variables` and `environments`."""
+        """Put plain values under `variables`, and what an environment may change under `environments`."""
+        common: Json = {}
         for name, value in collection.items():
             if name not in self._secrets and not self._is_macro(name):
-                self._draft.variables[self.word_of(name)] = self._plain(value, collection, path=f"variable.{name}")
-        self.environments = {
-            title: {
+                kept = common if name in self._in_environments else self._draft.variables
+                kept[self.word_of(name)] = self._plain(value, collection, path=f"variable.{name}")
+        if common:
+            self._draft.environments["_common"] = common
+        for title, values in environments.items():
+            self._draft.environments[title] = {
                 self.word_of(name): self._plain(value, collection | values, path=f"{title}.{name}")
                 for name, value in values.items()
                 if name not in self._secrets
             }
-            for title, values in environments.items()
-        }
 
     def word_of(self, name: str) -> str:
         """Give a variable's name in the letters a placeholder may have."""
@@ -167,7 +169,14 @@ class Scope:
             self._draft.notes.add(
                 path, f"uses {{{{{name}}}}}, which has no value", f"define variables.{self.word_of(name)}"
             )
-        return write_variable(self.word_of(name))
+        return self._placeholder(name)
+
+    def _placeholder(self, name: str) -> str:
+        return (
+            f"{{{{ .env.{self.word_of(name)} }}}}"
+            if name in self._in_environments
+            else write_variable(self.word_of(name))
+        )
 
     def _macro(self, name: str, path: str, depth: int) -> str:
         if depth >= _MAX_NESTING:
