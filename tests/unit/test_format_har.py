@@ -155,6 +155,35 @@ def test_bodies_of_every_kind() -> None:
     assert "no text" in remarks(imported)
 
 
+def test_chains_of_redirects_and_odd_answers() -> None:
+    """Two hops are one step; a method that flows do not have, and a socket that says it is HTTP, are none."""
+
+    def hop(url: str, status: int, target: str = "") -> dict[str, Any]:
+        return entry(url, response={"status": status, "redirectURL": target})
+
+    imported = import_har(
+        har(
+            hop("http://h/a", 302, "/b"),
+            hop("http://h/b", 301, "http://h/c"),
+            hop("http://h/c", 204),
+            hop("http://h/d", 304),
+            entry("http://h/ws", response={"status": 101}),
+            entry("http://h/[", request={"method": "PROPFIND"}),
+            entry("http://[/x.png"),
+            entry("http://h/x", request={"headers": [{"name": "Cookie", "value": ""}]}),
+        )
+    )
+
+    assert [(node["url"], node.get("validations")) for node in imported.config["nodes"]] == [
+        ("http://h/a", [{"httpStatusCode": 204}]),
+        ("http://h/d", [{"httpStatusCode": 200}]),
+        ("http://[/x.png", [{"httpStatusCode": 200}]),
+        ("http://h/x", [{"httpStatusCode": 200}]),
+    ]
+    assert "a WebSocket" in remarks(imported)
+    assert "flows do not have" in remarks(imported)
+
+
 REFUSED = {
     "empty": "",
     "a list": "[]",

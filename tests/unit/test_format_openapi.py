@@ -39,7 +39,11 @@ def document(paths: Any = None, **root: Any) -> str:
 
 def body_sample(schema: Any, **components: Any) -> Any:
     operation = {"requestBody": {"content": {"application/json": {"schema": schema}}}, "responses": {"200": {}}}
-    text = document({"/a": {"post": operation}}, components={"schemas": components})
+    text = document(
+        {"/a": {"post": operation}},
+        components={"schemas": components},
+        servers=[{"url": "http://h", "x": {"const": "found"}}],
+    )
     return import_openapi(text).config["nodes"][0].get("body")
 
 
@@ -174,6 +178,15 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "nowhere": ({"$ref": "#/components/schemas/Nope"}, None),
     "another file": ({"$ref": "other.yaml#/X"}, None),
     "no schema": ("x", None),
+    "all of": (
+        {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}, {"example": {"b": 2}}]},
+        {"a": 1, "b": 2},
+    ),
+    "all of a text": ({"allOf": [{"type": "string"}]}, "string"),
+    "a text or nothing": ({"type": ["null", "string"]}, "string"),
+    "by its place in a list": ({"$ref": "#/servers/0/x"}, "found"),
+    "by no place": ({"$ref": "#/servers/7/x"}, None),
+    "through a text": ({"$ref": "#/openapi/x"}, None),
 }
 
 
@@ -225,6 +238,85 @@ def test_the_words_of_3_0_become_json_schema() -> None:
             "c": {"type": "integer"},
         },
     }
+
+
+def test_patterns_with_look_around_are_not_checked() -> None:
+    """A flow matches in linear time, and would refuse the whole schema for one of them."""
+    properties = {
+        "a": {"pattern": "^a+$"},
+        "b": {"pattern": "^(?=x)"},
+        "c": {"pattern": "("},
+        "d": {"pattern": "x" * 3000},
+        "e": True,
+    }
+    schema = {"type": "object", "properties": properties, "patternProperties": {"^x": {}}}
+    answer = {"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+
+    imported = import_openapi(document({"/a": {"get": answer}}))
+
+    assert imported.config["nodes"][0]["validations"][1]["schema"] == {
+        "type": "object",
+        "properties": {
+            "a": {"pattern": "^a+$"},
+            "b": {"pattern": ""},
+            "c": {"pattern": ""},
+            "d": {"pattern": ""},
+            "e": True,
+        },
+    }
+    assert "pattern that is not checked" in remarks(imported)
+
+
+def test_odd_operations_are_told() -> None:
+    """Each is taken as far as it goes."""
+    answer = {"responses": {"200": {}}}
+    both = [{"a": [], "b": []}]
+    schemes = {
+        "a": {"type": "http", "scheme": "basic"},
+        "b": {"type": "apiKey", "in": "header", "name": "k"},
+        "c": {"type": "mutualTLS"},
+    }
+    xml = {"requestBody": {"content": {"application/xml": {"schema": {"type": "string"}}}}, **answer}
+    query = [
+        {
+            "name": "p",
+            "in": "query",
+            "required": True,
+            "style": "pipeDelimited",
+            "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 2},
+        },
+        {
+            "name": "o",
+            "in": "query",
+            "required": True,
+            "content": {"application/json": {"schema": {"example": {"x": "y z"}}}},
+        },
+        {"name": "q", "in": "query", "required": True, "explode": False, "schema": {"example": {"x": 1}}},
+        {"name": "h", "in": "header", "schema": {"type": "string"}},
+        {"name": "e", "in": "query", "examples": {"one": {"value": "E"}}},
+    ]
+    paths = {
+        "/a": {"trace": answer, "post": {**xml, "security": both}, "get": {**answer, "parameters": query}},
+        "no slash": {"get": answer},
+        "/b": {"$ref": "#/paths/~1b"},
+        "/c": {"get": {**answer, "security": [{"c": []}, {"nope": []}]}},
+    }
+
+    imported = import_openapi(document(paths, components={"securitySchemes": schemes}))
+
+    post, get, _ = imported.config["nodes"]
+    assert (post["body"], post["auth"]["type"]) == ("string", "basic")
+    assert get["url"] == "/a?p=1%7C1&x=y%20z&q=x,1&e=E"
+    said = remarks(imported)
+    for words in (
+        "several credentials",
+        "sample is a guess",
+        "trace: was left out",
+        "refers to itself",
+        "header parameter h",
+        "cannot be said here",
+    ):
+        assert words in said, words
 
 
 REFUSED = {

@@ -181,6 +181,18 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"auth": {"type": "api_key", "name": "k", "value": "{{ .vars.v }}", "in": "query"}},
     ),
+    "a path as text": ({"url": {"host": "h", "path": "/a/b"}}, {"url": "http://h/a/b"}),
+    "a form as text": ({"body": {"mode": "urlencoded", "urlencoded": "a=1"}}, {"body": "a=1"}),
+    "an empty raw": ({"body": {"mode": "raw", "raw": ""}}, {}),
+    "GraphQL with a name": (
+        {
+            "body": {
+                "mode": "graphql",
+                "graphql": {"query": "{ a{b{c}} }", "operationName": "O", "variables": {"n": "{{n}}"}},
+            }
+        },
+        {"body": {"query": "{ a{b{c} } }", "operationName": "O", "variables": {"n": "{{ .vars.n }}"}}},
+    ),
     "nonsense everywhere": (
         {"header": 5, "body": [1], "auth": "x", "description": {}, "url": {"host": 3, "path": {"a": 1}, "query": "?"}},
         {"url": "http://3"},
@@ -207,6 +219,17 @@ def test_what_cannot_be_carried_over_is_said() -> None:
             request(auth={"type": "oauth2", "oauth2": [{"key": "grant", "value": "x"}]}),
             {"name": "G", "request": {"method": "GET", "url": "h", "body": {"mode": "raw", "raw": "x"}}},
             {"name": "no request"},
+            request("http://h", method="PROPFIND"),
+            request({"host": "h", "auth": {"user": "u"}}),
+            request(body={"mode": "novel"}),
+            request(body={"mode": "raw", "raw": "no", "options": {"raw": {"language": "json"}}}),
+            request(body={"mode": "formdata", "formdata": [{"key": "{{k}}"}, {"key": "d"}, {"key": "d"}]}),
+            {
+                **request(),
+                "event": [
+                    {"listen": "test", "script": {"exec": "pm.expect(pm.response.json().a).to.eql('{{ .vars.x }}')"}}
+                ],
+            },
             {"name": "no url", "request": {}},
             {**request("h/{{$randomEmail}}/{{gone}}"), "protocolProfileBehavior": {"followRedirects": False}},
         )
@@ -224,6 +247,16 @@ def test_what_cannot_be_carried_over_is_said() -> None:
         "{{gone}}",
         "settings of its own",
         "checked for status 200",
+    ):
+        assert words in said, words
+    for words in (
+        "PROPFIND",
+        "user before its host",
+        "mode novel",
+        "not JSON though",
+        "is not filled in",
+        "part d stands twice",
+        "compares with a variable",
     ):
         assert words in said, words
     assert all(note.advice for note in imported.notes)
@@ -292,6 +325,28 @@ def test_bad_files_are_refused_with_a_fault(name: str) -> None:
         import_collection(REFUSED[name])
 
     assert refused.value.faults
+
+
+def test_files_as_postmans_own_api_wraps_them_are_read() -> None:
+    """And a saved example tells the status that is right."""
+    item = {**request(), "response": [{"code": 201}]}
+    wrapped = json.dumps({"collection": {"item": [item]}})
+    environment = json.dumps(
+        {"environment": {"name": "E", "values": [{"key": "a", "value": {"b": 1}}, {"key": "c", "value": None}]}}
+    )
+
+    config = import_collection(wrapped, environments=[environment]).config
+
+    assert config["nodes"][0]["validations"] == [{"httpStatusCode": 201}]
+    assert config["environments"]["E"] == {"a": '{"b":1}', "c": ""}
+
+
+def test_environments_are_checked_too() -> None:
+    """A collection given for an environment, and too many of them."""
+    with pytest.raises(InvalidRequestError, match="environment"):
+        import_environment(SHOP)
+    with pytest.raises(InvalidRequestError, match="at most"):
+        import_collection(SHOP, environments=[STAGING] * 100)
 
 
 def test_limits_hold() -> None:
@@ -391,6 +446,42 @@ SCRIPTS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "nested callbacks": (
         "pm.test('a', async function(done){ pm.test('b', () => { pm.response.to.have.status(200) }) })",
         [{"httpStatusCode": 200}],
+    ),
+    "numbers": (
+        "const limit = 0x10; pm.expect(pm.response.json().a.length).to.be.below(limit);"
+        "pm.expect(Number(pm.response.code)).to.eql(200)",
+        [{"jsonpath": ".a.length", "lessThan": 16}, {"httpStatusCode": 200}],
+    ),
+    "a length in words": (
+        "pm.expect(pm.response.json().a).to.have.length.above(2)",
+        [{"jsonpath": ".a.length", "greaterThan": 2}],
+    ),
+    "an alias of a header": (
+        "const h = pm.response.headers.get('X'); pm.expect(h).to.not.eql(null)",
+        [{"header": "x", "exists": True}],
+    ),
+    "unknown words": (
+        """
+        const { a: b } = pm.response.json();
+        let x;
+        tests["a"] = pm.response.json().a.has("x");
+        pm.expect(pm.response.json().a).to.sing(1);
+        pm.response.to.not.have.status(200);
+        pm.response.to.have.status("Splendid");
+        JSON.parse(x);
+        pm.test("y", named);
+        y = JSON.parse(z);
+        pm.expect(pm.response.json().a[-1]).to.eql(1);
+        pm.expect(pm.response.json().a).to.have.property("b", {});
+        pm.response.to.have.pi;
+        pm.environment.set("x", pm.response.json());
+        pm.environment.set("x", pm.response.responseTime);
+        pm.expect(pm.response.code).to.be.above(1);
+        pm.response.to.have.jsonBody(5);
+        pm.expect(pm.response.json().a).to.match(/(?=x)/);
+        pm.expect(pm.response.json()).to.exist.and;
+        """,
+        [{"jsonpath": ".", "exists": True}],
     ),
     "keys": (
         "pm.expect(pm.response.json()).to.have.all.keys('a', 'b')",
@@ -543,10 +634,21 @@ def test_what_postman_cannot_say_is_noted() -> None:
                 "validations": [{"jsonpath": "x"}, {"jsonpath": ".a", "weird": 1}],
             },
         ],
-        "finally": [{"id": "z", "method": "GET", "url": "http://h"}],
+        "finally": [
+            {
+                "id": "z",
+                "method": "GET",
+                "url": "http://u:p@h/{{ .responses.a.$status }}/{{ .responses.a.b[0][1] }}",
+                "validations": [{"schema": {"type": "object"}}, {"jsonpath": ".[0].x", "exists": True}],
+            }
+        ],
     }
 
     exported = export_collection(config, name="x")
+
+    assert "pm.response.code" in exported.text
+    assert "to.have.jsonSchema" in exported.text
+    assert "pm.response.json()[0].x" in exported.text
 
     paths = {note.path for note in exported.notes}
     assert {
