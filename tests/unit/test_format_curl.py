@@ -258,6 +258,13 @@ def test_limits_hold() -> None:
     assert "the first were taken" in remarks(imported)
 
 
+def test_a_million_escaped_quotes_are_read_once() -> None:
+    """Each of them looked like the end of the text, and was looked for from the beginning."""
+    body = import_curl("curl h -d $'" + "\\'" * 1_000_000 + "'").config["nodes"][0]["body"]
+
+    assert body == "'" * 1_000_000
+
+
 def test_variables_that_double_each_other_stay_small() -> None:
     """Forty lines could stand for a terabyte."""
     lines = ["A0=" + "x" * 100, *[f"A{n}=$A{n - 1}$A{n - 1}" for n in range(1, 40)], "curl h/$A39"]

@@ -349,6 +349,21 @@ def test_environments_are_checked_too() -> None:
         import_collection(SHOP, environments=[STAGING] * 100)
 
 
+def test_tests_that_all_requests_inherit_cost_little() -> None:
+    """Five thousand assertions of a folder under two thousand requests are ten million."""
+    script = ["pm.response.to.have.status(200);"] * 5000 + [
+        f"pm.expect(pm.response.json().a{n}).to.eql(1);" for n in range(5000)
+    ]
+    event = [{"listen": "test", "script": {"exec": script}}]
+
+    imported = import_collection(
+        collection({"name": "F", "item": [request()] * MAX_STEPS, "event": event}, event=event)
+    )
+
+    assert len(imported.config["nodes"][-1]["validations"]) == 200
+    assert "more than 200 tests" in remarks(imported)
+
+
 def test_limits_hold() -> None:
     """A hundred thousand requests are a mistake, and take no minute to be told so."""
     with pytest.raises(PayloadTooLargeError):
@@ -583,6 +598,7 @@ RULES = st.one_of(
     st.builds(
         lambda p, o, v: {"jsonpath": p, o: v}, PATHS, st.sampled_from(["contains", "notContains", "matches"]), PLAIN
     ),
+    st.builds(lambda p, v: {"jsonpath": p, "matches": v}, PATHS, WORDS.map("^{}+$".format)),
     st.builds(lambda h, v: {"header": h.lower(), "equals": v}, WORDS, PLAIN),
     st.builds(lambda p, v: {"jsonpath": p, "in": v}, PATHS, st.lists(SCALARS, min_size=1, max_size=3)),
 )

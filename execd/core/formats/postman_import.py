@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from execd.core.formats.drafting import MAX_ID_CHARS, MAX_STEPS, Draft, Imported, Json, read_json, refuse
 from execd.core.formats.flow_reading import METHODS
-from execd.core.formats.loose_json import entries, table, text_of
+from execd.core.formats.loose_json import entries, table, text_of, write_json
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.postman_requests import RequestReader
-from execd.core.formats.postman_scripts import ScriptFindings, read_script
+from execd.core.formats.postman_scripts import Capture, ScriptFindings, read_script
 from execd.core.formats.postman_variables import Scope
 
 _WHAT = "a Postman collection of the format v2 (JSON)"
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(-.*)?", re.ASCII)
 MAX_ENVIRONMENTS = 50
+MAX_RULES = 200
+"""Of one step, with those of its folders."""
+MAX_RULE_CHARS = 16 * 1024 * 1024
+"""Of all steps: a collection's own tests stand in each of them."""
 
 
 class _Level(msgspec.Struct, frozen=True):
     """What a collection, a folder or a request hands down."""
 
     auth: Json
-    findings: tuple[ScriptFindings, ...]
+    rules: dict[str, Json]
+    """By what they say, so that each is there once."""
+    captures: tuple[Capture, ...]
 
 
 def import_collection(text: str, *, environments: Sequence[str] = ()) -> Imported:
@@ -102,9 +109,10 @@ class _CollectionReader:
         )
         self._requests = RequestReader(self._draft, self._scope)
         self._has_checked_nothing = False
+        self._rule_chars_left = MAX_RULE_CHARS
 
     def read(self) -> Imported:
-        level = self._level(self._collection, _Level({}, ()), path="")
+        level = self._level(self._collection, _Level({}, {}, ()), path="")
         self._walk(self._collection["item"], level, path="item")
         if self._has_checked_nothing:
             self._draft.notes.add("", "requests without tests are checked for status 200", "say what else is right")
@@ -126,7 +134,12 @@ class _CollectionReader:
     def _level(self, item: Json, above: _Level, *, path: str) -> _Level:
         auth = item.get("auth")
         own = self._scripts(item, path=path)
-        return _Level(auth if isinstance(auth, dict) else above.auth, above.findings + own)
+        rules = above.rules | {write_json(rule): rule for found in own for rule in found.validations}
+        captures = above.captures + tuple(capture for found in own for capture in found.captures)
+        if max(len(rules), len(captures)) > MAX_RULES:
+            self._draft.notes.add(path, f"has more than {MAX_RULES} tests; the first were taken", "write some by hand")
+            rules, captures = dict(islice(rules.items(), MAX_RULES)), captures[:MAX_RULES]
+        return _Level(auth if isinstance(auth, dict) else above.auth, rules, captures)
 
     def _scripts(self, item: Json, *, path: str) -> tuple[ScriptFindings, ...]:
         """Read the scripts of one level, and tell what cannot be carried over."""
@@ -173,9 +186,13 @@ class _CollectionReader:
             self._draft.notes.add(path, "has settings of its own for the protocol", "see whether they matter")
 
     def _rules(self, item: Json, level: _Level, *, path: str) -> list[Json]:
-        rules = [rule for found in level.findings for rule in found.validations]
-        unique = [rule for index, rule in enumerate(rules) if rule not in rules[:index]]
-        translated: list[Json] = self._scope.value(unique, path=path)
+        self._rule_chars_left -= sum(map(len, level.rules))
+        if self._rule_chars_left < 0:
+            self._draft.notes.add(
+                path, "its tests were left out, since there are too many in all", "import it in parts"
+            )
+            return []
+        translated: list[Json] = self._scope.value(list(level.rules.values()), path=path)
         for rule in translated:
             if any(isinstance(part, Reference) for part in split_text(text_of(list(rule.values())))):
                 self._draft.notes.add(
@@ -189,9 +206,8 @@ class _CollectionReader:
         return [{"httpStatusCode": good[0]}]
 
     def _keep_answers(self, step_id: str, level: _Level) -> None:
-        for found in level.findings:
-            for capture in found.captures:
-                self._scope.keep_answer(capture.variable, step_id=step_id, tail=capture.tail)
+        for capture in level.captures:
+            self._scope.keep_answer(capture.variable, step_id=step_id, tail=capture.tail)
 
 
 def _wanted_id(item: Json, name: str) -> str:

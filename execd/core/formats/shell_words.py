@@ -22,6 +22,7 @@ _ANSI = re.compile(
     r"|c(?P<ctl>[\x40-\x7f])|(?P<one>.))",
     re.DOTALL,
 )
+_ANSI_INSIDE = re.compile(r"(?:[^'\\]|\\.)*", re.DOTALL)
 _ANSI_CHARS = {
     "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
 }  # fmt: skip
@@ -197,13 +198,9 @@ class ShellReader:
         self._at = end
 
     def _take_ansi(self, start: int) -> None:
-        end = start
-        while True:
-            end = self._find_end("'", end)
-            backslashes = len(self._text[start:end]) - len(self._text[start:end].rstrip("\\"))
-            if backslashes % 2 == 0:
-                break
-            end += 1
+        inside = _ANSI_INSIDE.match(self._text, start)
+        assert inside is not None
+        end = self._find_end("'", inside.end())
         self._add(_unescape_ansi(self._text[start:end]))
         self._at = end + 1
 
