@@ -350,9 +350,9 @@ def test_environments_are_checked_too() -> None:
 
 
 def test_tests_that_all_requests_inherit_cost_little() -> None:
-    """Five thousand assertions of a folder under two thousand requests are ten million."""
-    script = ["pm.response.to.have.status(200);"] * 5000 + [
-        f"pm.expect(pm.response.json().a{n}).to.eql(1);" for n in range(5000)
+    """Four thousand assertions of a folder under two thousand requests are millions."""
+    script = ["pm.response.to.have.status(200);"] * 2500 + [
+        f"pm.expect(pm.response.json().a{n}).to.eql(1);" for n in range(2000)
     ]
     event = [{"listen": "test", "script": {"exec": script}}]
 
@@ -360,7 +360,8 @@ def test_tests_that_all_requests_inherit_cost_little() -> None:
         collection({"name": "F", "item": [request()] * MAX_STEPS, "event": event}, event=event)
     )
 
-    assert len(imported.config["nodes"][-1]["validations"]) == 200
+    assert len(imported.config["nodes"][0]["validations"]) == 200
+    assert len(json.dumps(imported.config)) < 30_000_000
     assert "more than 200 tests" in remarks(imported)
 
 
@@ -595,9 +596,7 @@ RULES = st.one_of(
         st.sampled_from(["greaterThan", "lessThan", "greaterThanOrEqual", "lessThanOrEqual", "length"]),
         st.integers(0, 9),
     ),
-    st.builds(
-        lambda p, o, v: {"jsonpath": p, o: v}, PATHS, st.sampled_from(["contains", "notContains", "matches"]), PLAIN
-    ),
+    st.builds(lambda p, o, v: {"jsonpath": p, o: v}, PATHS, st.sampled_from(["contains", "notContains"]), PLAIN),
     st.builds(lambda p, v: {"jsonpath": p, "matches": v}, PATHS, WORDS.map("^{}+$".format)),
     st.builds(lambda h, v: {"header": h.lower(), "equals": v}, WORDS, PLAIN),
     st.builds(lambda p, v: {"jsonpath": p, "in": v}, PATHS, st.lists(SCALARS, min_size=1, max_size=3)),
