@@ -572,7 +572,7 @@ def test_a_flow_opened_in_postman_and_read_back_is_the_same_flow(shop: Imported)
 
 
 WORDS = st.text(st.sampled_from("abcXYZ019"), min_size=1, max_size=6)
-PLAIN = st.text(st.characters(exclude_characters="\0{", exclude_categories=["Cs"]), max_size=12)
+PLAIN = st.text(st.characters(exclude_characters="\0{}", exclude_categories=["Cs"]), max_size=12)
 BODIES = st.recursive(
     PLAIN
     | st.integers(-(2**53), 2**53)
