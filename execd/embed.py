@@ -22,7 +22,7 @@ from execd.core.again import FAILED, START, nodes_of, spec_from, spec_until
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.event_types import TYPE_NAMES
-from execd.core.events import Event, ExecutionId, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
+from execd.core.events import Event, ExecutionId, InputReceived, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
 from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
@@ -43,7 +43,7 @@ from execd.telemetry import configure_logging
 
 JOURNAL_PAGE_BYTES = 1024 * 1024
 """Of the events read at one time for a retry."""
-NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
+NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
 
 
 class Run:
@@ -219,7 +219,8 @@ class EmbeddedEngine:
 
     async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
         sandbox = self._settings.sandbox
-        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
+        names = frozenset(self._settings.expressions.env)
+        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps, env_names=names)
         request = parse_request(body, tools)
         submission = Submission(
             workspace=WorkspaceId(workspace),

@@ -12,7 +12,7 @@ announces it. On every way out its pods are removed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,10 +26,11 @@ from execd.actors.instructions import to_signal
 from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
+from execd.actors.recovery import read_state
+from execd.actors.secret_keeper import SecretKeeper
 from execd.actors.slot import Slot
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
-from execd.core.codec import StoredEvent, decode_event, to_fact
-from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError, StoreUnavailableError
+from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, OverloadedError
 from execd.core.events import ExecutionId, NodeId, WorkspaceId
 from execd.core.machine import step
 from execd.core.outcome import PodState, classify
@@ -54,21 +55,16 @@ from execd.core.signals import (
     TimerDue,
 )
 from execd.core.specs import ScriptSpec
-from execd.core.state import State, fold, new_state
+from execd.core.state import State
 from execd.core.transitions import Phase
-from execd.core.workflows import decode_spec, graph_of
 from execd.mailbox import Reply
-from execd.ports import Command, ExecutionRecord, Pod, PodRequest, Runner, SendStdin, Store, WriteOutcome
+from execd.ports import Command, Pod, PodRequest, Runner, SendStdin, Store, Vault, WriteOutcome
 
 log = structlog.get_logger()
 
 INBOX_CAPACITY = 8
 """Signals that may wait: at 64 KiB of output each, half a mebibyte per execution."""
 
-JOURNAL_PAGE_BYTES = 1024 * 1024
-"""What recovery reads of a journal at once."""
-READ_RETRY_S = 0.5
-"""Between two attempts to read a journal."""
 JUST_ENDED = "the execution has just ended"
 
 Now = Callable[[], datetime]
@@ -81,6 +77,7 @@ class SagaTools:
     runner: Runner
     callers: Callers
     registry: PodRegistry
+    vault: Vault
     now: Now
     inbox_capacity: int = INBOX_CAPACITY
 
@@ -104,6 +101,7 @@ class Saga:
         identity: Identity,
         journal: Journal,
         slot: Slot,
+        keeper: SecretKeeper,
         tools: SagaTools,
         instructions: trio.MemoryReceiveChannel[Instruction],
     ) -> None:
@@ -111,6 +109,7 @@ class Saga:
         self._identity = identity
         self._journal = journal
         self._slot = slot
+        self._keeper = keeper
         self._tools = tools
         self._instructions = instructions
         self._tx, self._rx = trio.open_memory_channel[Signal | Instruction](tools.inbox_capacity)
@@ -188,7 +187,7 @@ class Saga:
         if isinstance(command, SendStdin):
             self._send_stdin(command)
             return
-        await self._hear(to_signal(command, self._tools.now()), nursery)
+        await self._hear(self._keeper.take(to_signal(command, self._tools.now()), self._state), nursery)
         await self._journal.wait_stored()
 
     def _send_stdin(self, command: SendStdin) -> None:
@@ -204,8 +203,9 @@ class Saga:
     async def _hear(self, signal: Signal, nursery: trio.Nursery) -> None:
         """Feed the machine, and what it asks for may give it more to hear at once."""
         heard: deque[Signal] = deque([signal])
+        await self._keeper.refresh()
         while heard:
-            self._state, orders = step(self._state, heard.popleft())
+            self._state, orders = step(self._state, heard.popleft(), outside=self._keeper.outside)
             for order in orders:
                 answer = await self._carry_out(order, nursery)
                 if answer is not None:
@@ -245,15 +245,15 @@ class Saga:
         await self._tx.send(SlotGranted(at=self._tools.now()))
 
     def _prepare(self, node: NodeId, spec: ScriptSpec, *, attempt: int) -> Pod | ExecdError:
-        request = PodRequest(
-            execution_id=self._identity.execution_id,
-            workspace=self._identity.workspace,
-            user=self._identity.user,
-            node=node,
-            attempt=attempt,
-            spec=spec,
-        )
         try:
+            request = PodRequest(
+                execution_id=self._identity.execution_id,
+                workspace=self._identity.workspace,
+                user=self._identity.user,
+                node=node,
+                attempt=attempt,
+                spec=self._keeper.outside.equip(spec),
+            )
             return self._tools.runner.prepare(request)
         except ExecdError as error:
             return error
@@ -273,6 +273,7 @@ class Saga:
             to_saga=self._tx,
             registry=self._tools.registry,
             now=self._tools.now,
+            mask=self._keeper.outside.mask,
         )
         self._steps[node] = runner
         nursery.start_soon(self._run_step, node, runner)
@@ -361,33 +362,18 @@ async def run_saga(
         FencedError: another owner has it.
     """
     record = handle.record
-    state = handle.state or await _read_state(record, store)
+    state = handle.state or await read_state(record, store)
     if state.phase is Phase.STORED:
         return str(state.status)
+    keeper = SecretKeeper(tools.vault, record.workspace)
+    await keeper.load(state)
     saga = Saga(
         state,
         identity=Identity(execution_id=record.id, workspace=record.workspace, user=record.user),
         journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer),
         slot=slot,
+        keeper=keeper,
         tools=tools,
         instructions=handle.rx,
     )
     return await saga.run(first)
-
-
-async def _read_state(record: ExecutionRecord, store: Store) -> State:
-    """Fold the journal: the same function that made the state makes it again."""
-    state = new_state(graph_of(decode_spec(record.spec, kind=record.kind), name=record.name))
-    while page := await _read_page(record.id, state.head_seq, store):
-        state = fold(state, (to_fact(decode_event(event.body)) for event in page))
-    return state
-
-
-async def _read_page(execution_id: ExecutionId, after_seq: int, store: Store) -> Sequence[StoredEvent]:
-    """A store that is away is asked again, as the writer does: recovery only takes longer, and no saga is blamed."""
-    while True:
-        try:
-            return await store.read_events(execution_id, after_seq=after_seq, limit_bytes=JOURNAL_PAGE_BYTES)
-        except StoreUnavailableError as error:
-            log.warning("store_unavailable", error=error.message, retry_in_s=READ_RETRY_S)
-        await trio.sleep(READ_RETRY_S)

@@ -78,6 +78,16 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE executions ADD COLUMN definition_version INTEGER;
     CREATE INDEX executions_by_definition ON executions (definition, key) WHERE definition IS NOT NULL;
     """,
+    """
+    CREATE TABLE secrets (
+        workspace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        set_by TEXT NOT NULL,
+        set_ms INTEGER NOT NULL,
+        sealed TEXT NOT NULL,
+        PRIMARY KEY (workspace, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

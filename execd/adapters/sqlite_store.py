@@ -27,6 +27,7 @@ import trio
 from execd.adapters.sqlite_definitions import SqliteDefinitions
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
 from execd.adapters.sqlite_schema import migrate
+from execd.adapters.sqlite_secrets import SqliteSecrets
 from execd.adapters.sqlite_writes import apply_write
 from execd.adapters.threads import DedicatedThread
 from execd.core.codec import StoredEvent
@@ -49,7 +50,8 @@ BUSY_TIMEOUT_S = 1.0
 
 
 class SqliteStore:
-    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`. Made by `open_sqlite_store`."""
+    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`, and `secrets` a
+    `ports.SecretStore`. Made by `open_sqlite_store`."""
 
     def __init__(self, path: Path, *, is_power_safe: bool) -> None:
         self._path = path
@@ -66,6 +68,7 @@ class SqliteStore:
         """Until when each owner's lease runs (monotonic). In memory only: whoever has this file's lock proves by that that
         every owner of an earlier process is gone."""
         self.definitions = SqliteDefinitions(read=self._read, change=self._change)
+        self.secrets = SqliteSecrets(read=self._read, change=self._change)
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         return await self._writer_thread.run(lambda: self._commit(batch))

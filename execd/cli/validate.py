@@ -37,7 +37,12 @@ def _validate(target: Target, file: str) -> int:
     text = read_text(file)
     settings = target.settings()
     sandbox = settings.sandbox
-    tools = ScriptTools(runtimes=load_runtimes(settings), defaults=sandbox.defaults, caps=sandbox.caps)
+    tools = ScriptTools(
+        runtimes=load_runtimes(settings),
+        defaults=sandbox.defaults,
+        caps=sandbox.caps,
+        env_names=frozenset(settings.expressions.env),
+    )
     try:
         parse_request(read_request(text, file=file), tools)
     except InvalidRequestError as error:

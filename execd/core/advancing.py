@@ -167,8 +167,8 @@ def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
     draft.tell_start(node, attempt=attempt)
     planned = draft.state.planned(node)
     try:
-        values = render(planned.fields, scope_view(draft.state, scope_of(node)))
-        beginning = planned.type.begin(planned.node.spec, values, draft.at)
+        values = render(planned.fields, scope_view(draft.state, scope_of(node), draft.outside))
+        beginning = draft.outside.prepare(planned.type.begin(planned.node.spec, values, draft.at))
     except ExecdError as error:
         beginning = Fails(Failure(code=error.code, message=error.message, details={"group": "program"}))
     _carry_out(draft, node, attempt, beginning)

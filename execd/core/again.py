@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
-from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
+from execd.core.events import Event, InputReceived, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import compile_value, references
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, summarise
@@ -36,7 +36,7 @@ def spec_from(
         spec: what is to run.
         begin: `start`; `failed`: the nodes that did not succeed, and all that come after them; or a node: it, and all
             that come after it. What came before keeps what it gave.
-        journal: at least every `node_completed` and `node_failed` of the execution that ended.
+        journal: at least every `node_completed`, `node_failed` and `input_received` of the execution that ended.
         former: what ran, if it is not `spec`. A node that is new, or that does or reads something else than it did, runs
             whatever `begin` says, and so does all that comes after it.
 
@@ -49,7 +49,13 @@ def spec_from(
         return spec
     if begin == START:
         return msgspec.structs.replace(spec, pins={})
-    given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
+    journal = list(journal)
+    answers = _answers(journal, spec if former is None else former)
+    given = {
+        e.node: _pin(e.data, answers.get(e.node, {}))
+        for e in journal
+        if isinstance(e.data, NodeCompleted) and e.node is not None
+    }
     changed = set() if former is None else _changed(spec, former)
     given = {name: pin for name, pin in given.items() if name not in changed}
     broken = {event.node for event in journal if isinstance(event.data, NodeFailed)}
@@ -135,8 +141,14 @@ def _read_by(node: StoredNode) -> set[str]:
     return {reference.root for reference in references(compiled)}.union(*map(_read_by, node.nodes))
 
 
-def _pin(data: NodeCompleted) -> Pin:
-    return Pin(output=data.output, port=data.port)
+def _pin(data: NodeCompleted, sealed: dict[str, str]) -> Pin:
+    return Pin(output=data.output, port=data.port, sealed=sealed)
+
+
+def _answers(journal: Iterable[Event], ran: ExecutionSpec) -> dict[NodeId, dict[str, str]]:
+    """Give what was answered in secret, in what ran or before it."""
+    kept = {name: pin.sealed for name, pin in ran.pins.items()} if isinstance(ran, WorkflowSpec) else {}
+    return kept | {e.node: e.data.sealed for e in journal if isinstance(e.data, InputReceived) and e.node is not None}
 
 
 def _with_what_follows(nodes: Sequence[StoredNode], begins: Iterable[NodeId]) -> set[NodeId]:

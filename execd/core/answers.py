@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.events import Prompt
+from execd.core.masking import MIN_SECRET_CHARS
 
 
 def check_answers(prompts: Sequence[Prompt], values: Mapping[str, str]) -> dict[str, str]:
@@ -20,6 +21,9 @@ def check_answers(prompts: Sequence[Prompt], values: Mapping[str, str]) -> dict[
         value = values.get(prompt.key, prompt.default)
         if value is None:
             faults.append(FieldFault(f"values.{prompt.key}", "is missing", f"an answer to {prompt.label!r}"))
+        elif prompt.secret and len(value) < MIN_SECRET_CHARS:
+            words = f"a secret of at least {MIN_SECRET_CHARS} characters, because a shorter one cannot be hidden"
+            faults.append(FieldFault(f"values.{prompt.key}", "is too short", words))
         elif prompt.choices and value not in prompt.choices:
             faults.append(FieldFault(f"values.{prompt.key}", "is none of the choices", ", ".join(prompt.choices)))
         else:

@@ -67,6 +67,8 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     verify_tls: bool = True
     expect: tuple[str, ...] = ()
     """Which answers are a success: `200`, `2xx`; empty: all below 400."""
+    hidden: tuple[str, ...] = ()
+    """Further texts that must not be seen: the secrets of its execution."""
 
     def __repr__(self) -> str:
         return f"HttpCall({self.method} {bare_url(self.url)})"
@@ -78,7 +80,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in self.headers:
             if _CREDENTIALS.fullmatch(name):
                 found += [value, value.partition(" ")[2]]  # the second, without its scheme
-        return (*found, *_userinfo(self.url))
+        return (*found, *_userinfo(self.url), *self.hidden)
 
 
 class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,8 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     response_format: dict[str, Any] | None = None
     timeout_s: float
+    hidden: tuple[str, ...] = ()
+    """As in an `HttpCall`."""
 
     def __repr__(self) -> str:
         return f"LlmCall({self.model!r}, {len(self.messages)} messages)"
@@ -99,7 +103,7 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Give every text in it that must not be seen in what comes of it."""
-        return ((self.api_key,) if self.api_key else ()) + _userinfo(self.base_url)
+        return ((self.api_key,) if self.api_key else ()) + _userinfo(self.base_url) + self.hidden
 
     @property
     def wants_json(self) -> bool:

@@ -251,6 +251,8 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The only answers taken; empty: any text."""
     default: str | None = None
     """Taken where this key is not answered; None: an answer is needed."""
+    secret: bool = False
+    """Whether nobody may see the answer: it is typed unseen, and told as `***`."""
 
 
 class InputRequired(EventData, frozen=True):
@@ -264,7 +266,9 @@ class InputReceived(EventData, frozen=True):
     prompt_id: str
     by: str
     values: dict[str, str]
-    """Every key of the prompts, with the answer or its default."""
+    """Every key of the prompts, with the answer or its default; `***` for what is secret."""
+    sealed: dict[str, str] = {}
+    """Answers that are secret, each encrypted with the server's key."""
 
 
 class ExecutionPaused(EventData, frozen=True):

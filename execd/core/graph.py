@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
+from execd.core.expression_paths import SECRETS
 from execd.core.expressions import Compiled, compile_value
 from execd.core.fields import Faults
 from execd.core.nodes import type_of
@@ -45,6 +46,8 @@ class Pin(msgspec.Struct, frozen=True, omit_defaults=True):
 
     output: Any = None
     port: str | None = None
+    sealed: dict[str, str] = {}
+    """Of an answer, what is secret; see `InputReceived`."""
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,6 +137,17 @@ class Plan:
     def roots(self) -> tuple[NodeId, ...]:
         """The nodes that need nothing, in the order of the graph."""
         return tuple(node.id for node in self.graph.nodes if not node.needs)
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """The names of all secrets that its nodes may read, bodies and all."""
+        found: set[str] = set()
+        for planned in self.nodes.values():
+            found.update(planned.type.secrets(planned.node.spec).values())
+            found.update(str(read.path[0]) for read in planned.fields.references if read.root == SECRETS and read.path)
+            if planned.body is not None:
+                found |= planned.body.secrets
+        return frozenset(found)
 
     @cached_property
     def sinks(self) -> tuple[NodeId, ...]:

@@ -84,6 +84,8 @@ class State(msgspec.Struct, frozen=True):
     waiting: frozenset[NodeId] = frozenset()
     captures: Map[tuple[NodeId, Stream], Capture] = Map()
     """The head of each stream of each node's latest attempt."""
+    sealed: Map[NodeId, dict[str, str]] = Map()
+    """Answers that are secret, encrypted, by node and key; whoever has the key gives them to the machine."""
     stop: StopMode | None = None
     requested_at: datetime | None = None
     started_at: datetime | None = None
@@ -170,7 +172,10 @@ def new_state(graph: Graph) -> State:
     Args:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
     """
-    return open_scope(State(), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input))
+    sealed = Map({node: pin.sealed for node, pin in graph.pins.items() if pin.sealed})
+    return open_scope(
+        State(sealed=sealed), ROOT, ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input)
+    )
 
 
 def fold(state: State, facts: Iterable[Fact]) -> State:
@@ -336,6 +341,13 @@ def _on_truncated(state: State, fact: Fact) -> State:
     return msgspec.structs.replace(state, captures=state.captures.set(key, capture))
 
 
+def _on_answered(state: State, fact: Fact) -> State:
+    assert isinstance(fact.data, InputReceived)
+    if not fact.data.sealed or fact.node is None:
+        return state
+    return msgspec.structs.replace(state, sealed=state.sealed.set(fact.node, fact.data.sealed))
+
+
 def _on_terminated(state: State, fact: Fact) -> State:
     """Add up what the attempts cost; the peak is the highest of them."""
     assert isinstance(fact.data, PodTerminated)
@@ -379,6 +391,7 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     NodeStarted: _on_node_started,
     Output: _on_output,
     OutputTruncated: _on_truncated,
+    InputReceived: _on_answered,
     PodTerminated: _on_terminated,
     Progress: _on_progress,
     NodesDeclared: _on_declared,
