@@ -215,7 +215,8 @@ class LocalEngine:
         """Raises InvalidRequestError: it names one that is not there."""
         if names:
             known = {head.name for head in await self._vault.list(submission.workspace)}
-            check_known(submission.spec, names - known, known=known)
+            if not names <= known:
+                check_known(submission.spec, known=known)
 
     async def _check_runner(self) -> None:
         report = await self._runner.report()

@@ -78,7 +78,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
         """Give every text in it that must not be seen in what comes of it."""
         found = list(self.auth.secrets) if self.auth is not None else []
         for name, value in self.headers:
-            if _CREDENTIALS.fullmatch(name):
+            if is_credential(name):
                 found += [value, value.partition(" ")[2]]  # the second, without its scheme
         return (*found, *_userinfo(self.url), *self.hidden)
 
@@ -208,6 +208,11 @@ def cancelled() -> CallEnd:
     """Give the end of a call that somebody stopped."""
     failure = Failure(code="cancelled", message="The call was cancelled.", details={"group": "cancelled"})
     return CallEnd(Outcome(status=Status.CANCELLED, reason="cancelled", failure=failure))
+
+
+def is_credential(header: str) -> bool:
+    """Whether a header of this name holds somebody's key."""
+    return _CREDENTIALS.fullmatch(header) is not None
 
 
 def bare_url(url: str) -> str:

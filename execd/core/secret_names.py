@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.expression_paths import SECRETS
 from execd.core.expressions import compile_value, references
-from execd.core.fields import Faults, summarise, text_fault
+from execd.core.fields import MAX_FAULTS, Faults, describe, summarise, text_fault
 from execd.core.masking import BLOT, MIN_SECRET_CHARS
 from execd.core.nodes import TYPES_BY_NAME
 from execd.core.specs import ScriptSpec
@@ -35,25 +36,45 @@ def value_fault(value: str) -> str | None:
 VALUE_WORDS = f"a text of {MIN_SECRET_CHARS} to {MAX_SECRET_CHARS} characters of Unicode without NUL and {BLOT}"
 
 
-def check_known(spec: ExecutionSpec, missing: Collection[str], *, known: Iterable[str]) -> None:
-    """Refuse what names secrets that are not there.
+def check_secret(name: str, value: object, faults: Faults | None = None) -> str:
+    """Check what is to be kept, and give its value.
 
     Args:
-        missing: what its plan names and the workspace has not.
-        known: what it has.
+        faults: what is wrong with the request besides.
 
     Raises:
-        InvalidRequestError: with the path of each place.
+        InvalidRequestError: it names what is wrong and never holds the value.
     """
-    if not missing:
-        return
+    noted = Faults() if faults is None else faults
+    if not NAME.fullmatch(name):
+        noted.add("name", "is no name of a secret", NAME_WORDS)
+    if not isinstance(value, str):
+        noted.add("value", "is missing" if value is None else describe(value), VALUE_WORDS)
+    elif (wrong := value_fault(value)) is not None:
+        noted.add("value", wrong, VALUE_WORDS)
+    noted.raise_if_any()
+    return str(value)
+
+
+def check_known(spec: ExecutionSpec, *, known: Collection[str]) -> None:
+    """Refuse what names secrets that are not there. Raises InvalidRequestError with the path of each place."""
+    faults = faults_of_missing(spec, known=known)
+    if faults:
+        raise InvalidRequestError(summarise(faults), faults=tuple(faults))
+
+
+def faults_of_missing(spec: ExecutionSpec, *, known: Collection[str]) -> list[FieldFault]:
+    """Name every place that reads a secret which is not there.
+
+    Args:
+        known: what the workspace has.
+    """
     accepted = ", ".join(sorted(known)[:SHOWN_NAMES]) or "none: this workspace has no secrets"
-    faults = [
-        FieldFault(path=path, message=f"reads the secret {name!r}, which this workspace has not", accepted=accepted)
-        for path, name in places_of(spec)
-        if name in missing
+    missing = ((path, name) for path, name in places_of(spec) if name not in known)
+    return [
+        FieldFault(path, f"reads the secret {name[:64]!r}, which this workspace has not", accepted)
+        for path, name in islice(missing, MAX_FAULTS)
     ]
-    raise InvalidRequestError(summarise(faults), faults=tuple(faults[:50]))
 
 
 def places_of(spec: ExecutionSpec) -> Iterator[tuple[str, str]]:

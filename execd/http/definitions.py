@@ -14,6 +14,9 @@ from execd.core.definitions import MAX_VERSION, Draft, document_of, hide_env, pa
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.events import DefinitionId
 from execd.core.fields import Faults, Fields, Range, text_fault
+from execd.core.plain_credentials import warn_of_credentials
+from execd.core.requests import parse_request
+from execd.core.secret_names import faults_of_missing
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
 from execd.http.credentials import require
@@ -69,6 +72,8 @@ class ValidityView(msgspec.Struct, frozen=True):
 
     valid: bool
     errors: tuple[FieldFault, ...]
+    warnings: tuple[FieldFault, ...] = ()
+    """What is allowed and may be unwise: a credential that stands there in clear, a secret the workspace has not yet."""
 
 
 class VersionConflictError(ConflictError):
@@ -124,12 +129,17 @@ class DefinitionRoutes:
         return json_response(_detail_of(saved, identity), status=201, headers=headers)
 
     async def validate(self) -> Response:
-        await require(self._front, request, Role.VIEWER)
+        identity = await require(self._front, request, Role.VIEWER)
+        body = await read_document(request, self._front.config)
+        warnings = warn_of_credentials(body)
         try:
-            parse_definition(await read_document(request, self._front.config), self._front.script_tools)
+            parse_definition(body, self._front.script_tools)
+            spec = parse_request(body, self._front.script_tools).spec
         except InvalidRequestError as error:
-            return json_response(ValidityView(valid=False, errors=error.faults))
-        return json_response(ValidityView(valid=True, errors=()))
+            return json_response(ValidityView(valid=False, errors=error.faults, warnings=tuple(warnings)))
+        known = {head.name for head in await self._front.engine.vault.list(identity.workspace)}
+        warnings += faults_of_missing(spec, known=known)
+        return json_response(ValidityView(valid=True, errors=(), warnings=tuple(warnings)))
 
     async def list_all(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)

@@ -124,7 +124,8 @@ DEFINITION_OPERATIONS = (
     Operation(
         method="post", path=f"{API}/definitions/validate", id="validate_definition", about="Check without saving.",
         tag="definitions", body="DefinitionBody", takes_yaml=True, answer="ValidityView", problems=(413, 415),
-        details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked.",
+        details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked. `warnings` "
+        "names credentials that stand there in clear, and secrets that are not there yet.",
     ),
     Operation(
         method="get", path=SAVED, id="show_definition", about="Look one up, by id or name.", tag="definitions",

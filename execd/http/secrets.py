@@ -7,8 +7,8 @@ from quart import Quart, Response, request
 
 from execd.core.codec import format_time
 from execd.core.errors import NotFoundError
-from execd.core.fields import Faults, Fields, describe
-from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
+from execd.core.fields import Faults, Fields
+from execd.core.secret_names import NAME, check_secret
 from execd.http.access import Role
 from execd.http.answers import empty_response, json_response
 from execd.http.credentials import require
@@ -78,18 +78,7 @@ class SecretRoutes:
 def _parse_value(name: str, body: object) -> str:
     """Read `{"value": …}`. Raises InvalidRequestError, which never holds what was sent."""
     faults = Faults()
-    if not NAME.fullmatch(name):
-        faults.add("name", "is no name of a secret", NAME_WORDS)
-    fields = Fields(body, faults, known=("value",))
-    value = fields.raw("value")
-    if value is None:
-        fields.fault("value", "is missing", VALUE_WORDS)
-    elif not isinstance(value, str):
-        fields.fault("value", describe(value), VALUE_WORDS)
-    elif (wrong := value_fault(value)) is not None:
-        fields.fault("value", wrong, VALUE_WORDS)
-    faults.raise_if_any()
-    return str(value)
+    return check_secret(name, Fields(body, faults, known=("value",)).raw("value"), faults)
 
 
 def _unknown() -> NotFoundError:
