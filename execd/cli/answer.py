@@ -31,11 +31,11 @@ def answer(execution_id: ExecutionId, **options: Any) -> None:
 
     KEY=@- is for an answer that is secret: it is asked for unseen, or read from a line of stdin.
     """
+    run_with_backend(read_target(options), partial(_answer, execution_id, options))
+
+
+async def _answer(execution_id: ExecutionId, options: dict[str, Any], backend: Backend) -> int:
     values = _read_pairs(options["answers"])
-    run_with_backend(read_target(options), partial(_answer, execution_id, options, values))
-
-
-async def _answer(execution_id: ExecutionId, options: dict[str, Any], values: dict[str, str], backend: Backend) -> int:
     if not backend.outlives_this_process:
         raise InvalidRequestError(
             "an answer needs the server the workflow runs on: `execd serve`, or name one with --url"

@@ -32,8 +32,7 @@ def set_(name: str, **options: Any) -> None:
 
     One line end at the end is not part of it.
     """
-    target = read_target(options)
-    run_with_backend(target, partial(_set, name, _read_value(name)))
+    run_with_backend(read_target(options), partial(_set, name))
 
 
 @secret.command("list")
@@ -62,8 +61,8 @@ def _read_value(name: str) -> str:
         raise InvalidRequestError(f"the value on stdin is not UTF-8 at byte {error.start}") from None
 
 
-async def _set(name: str, value: str, backend: Backend) -> int:
-    await backend.set_secret(name, value)
+async def _set(name: str, backend: Backend) -> int:
+    await backend.set_secret(name, _read_value(name))
     click.echo(f"{name} is set", err=True)
     return ExitCode.OK
 
