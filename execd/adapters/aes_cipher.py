@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,15 +106,18 @@ def read_key_file(path: Path) -> list[bytes]:
 
 
 def _make_key_file(path: Path) -> None:
-    """Write it whole and synced before it has its name: half a key would lock everything away for good."""
-    written = path.with_name(f"{path.name}.{os.getpid()}")
+    """Write it whole and synced before it has its name: half a key would lock everything away for good. One that another
+    process made meanwhile stays."""
+    written = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     fd = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
         os.fsync(fd)
     finally:
         os.close(fd)
-    written.rename(path)
+    with contextlib.suppress(FileExistsError):
+        os.link(written, path)
+    written.unlink()
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

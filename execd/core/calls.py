@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from execd.core.events import Failure, Status
+from execd.core.masking import Mask
 from execd.core.outcome import Outcome
 
 Headers = tuple[tuple[str, str], ...]
@@ -71,7 +72,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     """Further texts that must not be seen: the secrets of its execution."""
 
     def __repr__(self) -> str:
-        return f"HttpCall({self.method} {bare_url(self.url)})"
+        return f"HttpCall({self.method} {bare_url(Mask(self.hidden).text(self.url))})"
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -144,6 +144,12 @@ class Mask:
         """Give the head of a text whose rest is missing; what may be the beginning of a secret goes with the rest."""
         return text if self.texts is None else PieceMask(self.texts).feed(text)
 
+    def message(self, text: str) -> str:
+        """Give a message without them, which may have been cut anywhere: what begins like one at its end goes too."""
+        masked = self.text(text)
+        count = 0 if self.texts is None else self.texts.count_open(masked)
+        return masked if count < MIN_SECRET_CHARS else f"{masked[:-count]}…"
+
     def may_be_in(self, json_text: str) -> bool:
         """Whether a value read from this text may hold one: escapes can spell anything. Looking costs a tenth of masking."""
         return self.texts is not None and ("\\u" in json_text or self.texts.is_in(json_text))

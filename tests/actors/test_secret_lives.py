@@ -16,7 +16,7 @@ from execd.adapters.secret_vault import SecretVault
 from execd.core.capture import output_bytes
 from execd.core.codec import decode_event
 from execd.core.errors import InvalidRequestError, StoreUnavailableError
-from execd.core.events import Event, ExecutionId, Output, OutputTruncated, ResultStored, Status, Stream
+from execd.core.events import Event, ExecutionId, NodeOutput, Output, OutputTruncated, ResultStored, Status, Stream
 from execd.core.requests import parse_request
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Limits
@@ -144,6 +144,7 @@ async def test_calls_send_secrets_and_tell_none(autojump_clock: trio.testing.Moc
         assert KEY in str([made.request.url for made in callers.made if isinstance(made.request, HttpRequest)])
         assert result_of(events).status is Status.COMPLETED
         assert result_of(events).outputs["n1"]["text"] == "it is ***!"
+        assert "".join(event.data.delta for event in events if isinstance(event.data, NodeOutput)) == "it is ***!"
         check_silent(world.store, KEY)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from execd.core.again import spec_from
-from execd.core.calls import HttpResult, LlmResult
+from execd.core.calls import CallFailure, HttpResult, LlmResult
 from execd.core.codec import decode_event, encode_json, number_fact, to_fact
 from execd.core.errors import InvalidRequestError
 from execd.core.events import ExecutionId, InputReceived, NodeCompleted, NodeId, NodeOutput, Output, Status, Stream
@@ -119,6 +119,20 @@ def test_a_refusal_that_quotes_a_secret_is_masked() -> None:
 
     assert world.result.status is Status.FAILED
     world.check_silent()
+
+
+def test_a_url_that_is_a_secret_is_not_told_in_parts() -> None:
+    """Addresses of webhooks are keys; an error names the address up to its query, and a message may be cut anywhere."""
+    hook = "https://hooks.example.com/T0/very?key=1#top"
+    world = SecretWorld({"type": "http", "url": "{{ secrets.HOOK }}"}, outside=Outside(secrets={"HOOK": hook}))
+    call = world.calls[0].call
+    refusal = HttpResult(status=500, url=hook, duration_ms=1)
+    cut = CallFailure(code="protocol", message=f"could not read {hook[:-5]}", retryable=False)
+
+    ends = [conclude_http(call, refusal, at=AT), conclude_http(call, cut, at=AT)]
+
+    assert not [end for end in ends if "very" in encode_json(end).decode()]
+    assert "very" not in repr(call)
 
 
 def test_a_model_that_quotes_a_secret_of_its_prompt_is_masked() -> None:
