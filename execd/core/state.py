@@ -44,12 +44,10 @@ from execd.core.events import (
     StopMode,
     StopRequested,
     Stream,
-    Usage,
 )
 from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
 from execd.core.joining import count_phase, expand, open_scope, settle
-from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun
 from execd.core.transitions import NODE_TRANSITIONS, TRANSITIONS, IllegalTransitionError, NodePhase, Phase
@@ -398,11 +396,3 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     OutputsReported: _on_outputs,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
-
-
-def usage_of(state: State) -> Usage:
-    """Sum up what it cost: all attempts of all nodes."""
-    wall = None
-    if state.started_at is not None and state.ended_at is not None:
-        wall = milliseconds_between(state.started_at, state.ended_at)
-    return Usage(wall_ms=wall, cpu_ms=state.cpu_ms, peak_memory_bytes=state.peak_memory_bytes)

@@ -130,9 +130,10 @@ class DefinitionRoutes:
 
     async def validate(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
-        body = await read_document(request, self._front.config)
-        warnings = warn_of_credentials(body)
+        warnings: list[FieldFault] = []
         try:
+            body = await read_document(request, self._front.config)
+            warnings += warn_of_credentials(body)
             parse_definition(body, self._front.script_tools)
             spec = parse_request(body, self._front.script_tools).spec
         except InvalidRequestError as error:
