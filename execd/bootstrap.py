@@ -32,16 +32,19 @@ from execd.actors.saga import INBOX_CAPACITY, SagaTools, run_saga
 from execd.actors.stream_router import StreamLimits, StreamRouter
 from execd.actors.supervisor import supervise
 from execd.adapters.address_policy import AddressPolicy
+from execd.adapters.aes_cipher import AesCipher, parse_key, read_key_file
 from execd.adapters.connection_pool import PoolLimits
 from execd.adapters.http_caller import PooledHttpCaller, open_http_caller
 from execd.adapters.llm_client import HttpLlmClient
 from execd.adapters.local_sandbox import open_local_runner
+from execd.adapters.memory_secrets import MemorySecrets
 from execd.adapters.no_way_out import NoWayOut
+from execd.adapters.secret_vault import SecretVault
 from execd.adapters.sqlite_store import open_sqlite_store
 from execd.core.errors import StoreUnavailableError
 from execd.mailbox import Mailbox, Reply, open_mailbox
-from execd.ports import DefinitionStore, Runner, Store, TokenStore
-from execd.settings import Settings, load_runtimes
+from execd.ports import DefinitionStore, Runner, SecretStore, Store, TokenStore, Vault
+from execd.settings import Settings, load_runtimes, read_allowed_env
 from execd.telemetry import Counters
 
 log = structlog.get_logger()
@@ -74,6 +77,7 @@ class Parts:
     now: Callable[[], datetime]
     capacities: Capacities = Capacities()
     callers: Callers = field(default_factory=lambda: Callers(http=NoWayOut(), llm=NoWayOut()))
+    vault: Vault = field(default_factory=lambda: forgetful_vault())
     statistics: tuple[Callable[[], Mapping[str, float]], ...] = ()
     """What these parts count themselves, for `/metrics`."""
 
@@ -88,7 +92,7 @@ async def open_local_engine(settings: Settings, *, own_ports: Collection[int] = 
     Raises:
         StoreLockedError: another process uses the data directory.
         StoreUnavailableError: the data directory cannot be used.
-        ConfigurationError: a runtime definition is wrong.
+        ConfigurationError: a runtime definition or a key is wrong.
     """
     runtimes = load_runtimes(settings)
     is_power_safe = settings.store.durability == "power"
@@ -97,6 +101,8 @@ async def open_local_engine(settings: Settings, *, own_ports: Collection[int] = 
         open_local_runner(settings.sandbox, runtimes, data_dir=settings.data_dir) as runner,
         open_http_caller(_address_policy(settings), limits=_pool_limits(settings), own_ports=own_ports) as caller,
     ):
+        vault = _make_vault(settings, store.secrets)
+        await vault.renew()
         parts = Parts(
             store=store,
             tokens=store,
@@ -104,6 +110,7 @@ async def open_local_engine(settings: Settings, *, own_ports: Collection[int] = 
             runner=runner,
             now=now_utc,
             callers=Callers(http=caller, llm=HttpLlmClient(caller), providers=_providers(settings)),
+            vault=vault,
             statistics=(partial(_count_connections, caller),),
         )
         async with run_actors(parts, settings) as engine:
@@ -172,6 +179,7 @@ class _Wiring:
             store=parts.store,
             tokens=parts.tokens,
             definitions=parts.definitions,
+            vault=parts.vault,
             runner=parts.runner,
             to_coordinator=self._coordinator_box,
             to_router=self._router_box,
@@ -243,6 +251,7 @@ class _Wiring:
             runner=parts.runner,
             callers=parts.callers,
             registry=self._registry,
+            vault=parts.vault,
             now=parts.now,
             inbox_capacity=parts.capacities.saga,
         )
@@ -293,6 +302,21 @@ def _providers(settings: Settings) -> dict[str, Provider]:
 def _pool_limits(settings: Settings) -> PoolLimits:
     outbound = settings.outbound
     return PoolLimits(per_origin=outbound.per_host, in_use=outbound.in_use, idle=outbound.idle, idle_s=outbound.idle_s)
+
+
+def _make_vault(settings: Settings, store: SecretStore) -> SecretVault:
+    """Raises ConfigurationError."""
+    chosen = settings.secrets
+    path = chosen.key_file or settings.data_dir / "secrets.key"
+    keys = read_key_file(path) if chosen.key is None else [parse_key(chosen.key, where="secrets.key")]
+    former = [parse_key(key, where=f"secrets.old_keys[{index}]") for index, key in enumerate(chosen.old_keys)]
+    env = read_allowed_env(settings)
+    return SecretVault(store, AesCipher([*keys, *former]), fixed=chosen.values, env=env, since=now_utc())
+
+
+def forgetful_vault() -> SecretVault:
+    """Give a vault in memory with a key of its own: what it seals, no other opens."""
+    return SecretVault(MemorySecrets(), AesCipher([os.urandom(32)]))
 
 
 def _count_connections(caller: PooledHttpCaller) -> dict[str, float]:

@@ -30,6 +30,7 @@ from execd.client_errors import (
     error_from_answer,
 )
 from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
+from execd.client_secrets import RemoteSecrets
 from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError, TooManyStreamsError
@@ -82,6 +83,7 @@ class Client:
         self._http = http
         self._on_reconnecting = on_reconnecting
         self._patience_s = patience_s
+        self.secrets = RemoteSecrets(self._send)
 
     # --- executions
 

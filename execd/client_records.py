@@ -59,6 +59,20 @@ class RuntimesView(msgspec.Struct, frozen=True):
     caps: dict[str, Any] = {}
 
 
+class SecretView(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret as it is listed: everything but its value."""
+
+    name: str
+    set_by: str = ""
+    set_at: datetime
+
+
+class SecretList(msgspec.Struct, frozen=True):
+    """The secrets of a workspace."""
+
+    items: tuple[SecretView, ...]
+
+
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """A token as it is listed: everything but the token itself."""
 

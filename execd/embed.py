@@ -17,15 +17,16 @@ from typing import Any
 import structlog
 import trio
 
-from execd.bootstrap import open_local_engine
+from execd.bootstrap import now_utc, open_local_engine
 from execd.core.again import FAILED, START, nodes_of, spec_from, spec_until
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.event_types import TYPE_NAMES
-from execd.core.events import Event, ExecutionId, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
+from execd.core.events import Event, ExecutionId, InputReceived, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
 from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
+from execd.core.secret_names import check_secret
 from execd.core.workflows import decode_spec
 from execd.ports import (
     Cancel,
@@ -35,6 +36,7 @@ from execd.ports import (
     Pause,
     ProvideInput,
     Resume,
+    SecretHead,
     SendStdin,
     Submission,
 )
@@ -43,7 +45,7 @@ from execd.telemetry import configure_logging
 
 JOURNAL_PAGE_BYTES = 1024 * 1024
 """Of the events read at one time for a retry."""
-NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
+NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
 
 
 class Run:
@@ -179,7 +181,7 @@ class EmbeddedEngine:
         Args:
             source: the program.
             options: every other field of `POST /api/v1/executions`: `language` (default `python`), `name`, `args`,
-                `env`, `stdin`, `stdin_open`, `files`, `limits`, `priority`, `retries`.
+                `env`, `secrets`, `stdin`, `stdin_open`, `files`, `limits`, `priority`, `retries`.
 
         Raises:
             InvalidRequestError: its `faults` name each field.
@@ -219,7 +221,8 @@ class EmbeddedEngine:
 
     async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
         sandbox = self._settings.sandbox
-        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
+        names = frozenset(self._settings.expressions.env)
+        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps, env_names=names)
         request = parse_request(body, tools)
         submission = Submission(
             workspace=WorkspaceId(workspace),
@@ -232,6 +235,25 @@ class EmbeddedEngine:
         )
         accepted = await self.port.submit(submission)
         return self._run(accepted.id, workspace=workspace, user=user)
+
+    async def set_secret(self, name: str, value: str, *, workspace: str = "default", user: str = "local") -> None:
+        """Set a secret, new or not, for what runs in this workspace.
+
+        Raises:
+            InvalidRequestError: the name is none, or the value is too short or too long to be kept.
+            ConflictError: it comes from the settings.
+        """
+        check_secret(name, value)
+        await self.port.vault.put(WorkspaceId(workspace), name, value, by=user, at=now_utc())
+
+    async def list_secrets(self, *, workspace: str = "default") -> Sequence[SecretHead]:
+        """Give the secrets of a workspace, by name and without their values."""
+        return await self.port.vault.list(WorkspaceId(workspace))
+
+    async def delete_secret(self, name: str, *, workspace: str = "default") -> None:
+        """Delete a secret. Raises NotFoundError when there is none, ConflictError when it comes from the settings."""
+        if not await self.port.vault.delete(WorkspaceId(workspace), name):
+            raise NotFoundError("there is no such secret in this workspace")
 
     async def open_run(self, execution_id: str, *, workspace: str = "default", user: str = "local") -> Run:
         """Take up an execution by its id.

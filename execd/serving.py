@@ -153,6 +153,7 @@ def _http_config(settings: Settings) -> HttpConfig:
         defaults=sandbox.defaults,
         caps=sandbox.caps,
         jobs_secret=settings.jobs.secret,
+        env_names=frozenset(settings.expressions.env),
         page_dir=packaged_page(),
         version=VERSION,
     )

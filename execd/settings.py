@@ -16,6 +16,7 @@ import msgspec
 
 from execd.core.errors import ConfigurationError
 from execd.core.runtimes import Runtimes, parse_runtimes
+from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
 from execd.core.specs import Limits
 
 KIB = 1024
@@ -195,6 +196,39 @@ class ProvidersSettings(_Section, frozen=True):
     gemini: GeminiSettings = GeminiSettings()
 
 
+class ExpressionSettings(_Section, frozen=True):
+    env: tuple[str, ...] = ()
+    """Variables of the server's environment that every workflow may read as `env.NAME`; no other is ever given to one."""
+
+    def __post_init__(self) -> None:
+        for name in self.env:
+            if name.upper().startswith(ENV_PREFIX):
+                raise ValueError(f"{name} is execd's own and is not given to workflows")
+
+
+class SecretSettings(_Section, frozen=True):
+    """The key of secrets, and secrets of the workspace `default`. In `execd.toml` and in the environment these stand beside the
+    other fields: `[secrets] API_TOKEN = "…"`, or `EXECD_SECRETS__API_TOKEN`."""
+
+    key: str | None = None
+    """32 bytes in base64; None: the first line of `key_file`."""
+    old_keys: tuple[str, ...] = ()
+    """Former keys, for what they encrypted."""
+    key_file: Path | None = None
+    """None: `secrets.key` in the data directory, made at the first start. Lose it, and every secret has to be set again."""
+    values: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for name, value in self.values.items():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name[:64]!r} is no name of a secret; accepted: {NAME_WORDS}")
+            if (fault := value_fault(value)) is not None:
+                raise ValueError(f"the secret {name} {fault}; accepted: {VALUE_WORDS}")
+
+    def __repr__(self) -> str:
+        return f"SecretSettings({len(self.values)} values)"
+
+
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
     """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
@@ -221,6 +255,8 @@ class Settings(_Section, frozen=True):
     jobs: JobsSettings = JobsSettings()
     providers: ProvidersSettings = ProvidersSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    expressions: ExpressionSettings = ExpressionSettings()
+    secrets: SecretSettings = SecretSettings()
 
     @property
     def slots(self) -> int:
@@ -264,6 +300,8 @@ def load_settings(
         merged = _read_toml(config_file)
     _merge(merged, _from_environment(os.environ if environ is None else environ))
     _merge(merged, dict(overrides or {}))
+    if isinstance(merged.get("secrets"), dict):
+        merged["secrets"] = _gather_secrets(merged["secrets"])
     try:
         return msgspec.convert(merged, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
@@ -306,6 +344,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name, value in environ.items():
         if not name.startswith(ENV_PREFIX) or name in RESERVED_VARIABLES or name.startswith("EXECD_TEST_"):
             continue
+        if name.startswith(SECRET_PREFIX):
+            field = name.removeprefix(SECRET_PREFIX)
+            is_setting = field.lower() in SecretSettings.__struct_fields__
+            secrets = found.setdefault("secrets", {})
+            secrets[field.lower() if is_setting else field] = value.split(",") if field.lower() == "old_keys" else value
+            continue
         *sections, field = name.removeprefix(ENV_PREFIX).lower().split("__")
         table = found
         for section in sections:
@@ -314,7 +358,20 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-LIST_PREFIXES = ("allowed_", "denied_", "only_")
+def _gather_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell the section's own fields from the secrets beside them."""
+    own = {name: value for name, value in table.items() if name in SecretSettings.__struct_fields__}
+    beside = {name: value for name, value in table.items() if name not in own}
+    return {**own, "values": {**own.get("values", {}), **beside}}
+
+
+def read_allowed_env(settings: Settings) -> dict[str, str]:
+    """Give the variables that expressions may read, as far as they are set."""
+    return {name: os.environ[name] for name in settings.expressions.env if name in os.environ}
+
+
+SECRET_PREFIX = f"{ENV_PREFIX}SECRETS__"
+LIST_PREFIXES = ("allowed_", "denied_", "only_", "env")
 """Settings that are lists; in the environment they are joined by commas."""
 RESERVED_VARIABLES = frozenset({"EXECD_URL", "EXECD_TOKEN", "EXECD_CONFIG"})
 """Read by the command line, not settings."""

@@ -122,10 +122,15 @@ class NodeItem {
     this.details.before(form);
   }
 
-  field({ key, label, choices = [], default: preset }) {
+  field({ key, label, choices = [], default: preset, secret = false }) {
     const control = choices.length
       ? make("select", { name: key }, ...choices.map((choice) => new Option(choice, choice)))
-      : make("input", { name: key, type: "text", autocomplete: "off", required: preset === undefined });
+      : make("input", {
+          name: key,
+          type: secret ? "password" : "text",
+          autocomplete: secret ? "new-password" : "off",
+          required: preset === undefined,
+        });
     if (preset !== undefined) control.value = preset;
     return make("label", {}, make("span", { textContent: label }), control);
   }

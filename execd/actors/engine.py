@@ -26,6 +26,7 @@ from execd.core.errors import (
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.core.fields import check_names
+from execd.core.secret_names import check_known
 from execd.core.state import State, new_state
 from execd.core.workflows import graph_of
 from execd.mailbox import Mailbox, Reply
@@ -41,6 +42,7 @@ from execd.ports import (
     Submission,
     Subscription,
     TokenStore,
+    Vault,
     WriteOutcome,
 )
 
@@ -72,6 +74,7 @@ class LocalEngine:
         store: Store,
         tokens: TokenStore,
         definitions: DefinitionStore,
+        vault: Vault,
         runner: Runner,
         to_coordinator: Mailbox[CoordinatorMessage],
         to_router: Mailbox[RouterMessage],
@@ -81,6 +84,7 @@ class LocalEngine:
         self._store = store
         self._tokens = tokens
         self._definitions = definitions
+        self._vault = vault
         self._runner = runner
         self._to_coordinator = to_coordinator
         self._to_router = to_router
@@ -100,6 +104,10 @@ class LocalEngine:
     def definitions(self) -> DefinitionStore:
         return self._definitions
 
+    @property
+    def vault(self) -> Vault:
+        return self._vault
+
     async def submit(self, submission: Submission) -> Accepted:
         check_names(
             workspace=submission.workspace,
@@ -113,6 +121,7 @@ class LocalEngine:
         execution_id = new_execution_id(self._now())
         reply: Reply[WriteOutcome] = Reply()
         state = await _compile(submission, execution_id=execution_id)
+        await self._check_secrets(submission, state.root.plan.secrets)
         self._to_coordinator.post_nowait(
             SubmitExecution(execution_id=execution_id, submission=submission, state=state, reply=reply)
         )
@@ -201,6 +210,13 @@ class LocalEngine:
         if earlier.request_sha256 != submission.request_sha256:
             raise IdempotencyConflictError(KEY_CONFLICT)
         return Accepted(id=earlier.id, status=earlier.status, is_repeat=True)
+
+    async def _check_secrets(self, submission: Submission, names: frozenset[str]) -> None:
+        """Raises InvalidRequestError: it names one that is not there."""
+        if names:
+            known = {head.name for head in await self._vault.list(submission.workspace)}
+            if not names <= known:
+                check_known(submission.spec, known=known)
 
     async def _check_runner(self) -> None:
         report = await self._runner.report()

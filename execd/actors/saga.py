@@ -26,6 +26,7 @@ from execd.actors.instructions import to_signal
 from execd.actors.journal import Journal
 from execd.actors.messages import Instruction, WriterMessage
 from execd.actors.pod_registry import PodRegistry
+from execd.actors.secret_keeper import SecretKeeper
 from execd.actors.slot import Slot
 from execd.actors.state_reader import read_state
 from execd.actors.step_runner import CLOSE_DEADLINE_S, StepRunner
@@ -57,7 +58,7 @@ from execd.core.specs import ScriptSpec
 from execd.core.state import State
 from execd.core.transitions import Phase
 from execd.mailbox import Reply
-from execd.ports import Command, Pod, PodRequest, Runner, SendStdin, Store, WriteOutcome
+from execd.ports import Command, Pod, PodRequest, Runner, SendStdin, Store, Vault, WriteOutcome
 
 log = structlog.get_logger()
 
@@ -76,6 +77,7 @@ class SagaTools:
     runner: Runner
     callers: Callers
     registry: PodRegistry
+    vault: Vault
     now: Now
     inbox_capacity: int = INBOX_CAPACITY
 
@@ -99,6 +101,7 @@ class Saga:
         identity: Identity,
         journal: Journal,
         slot: Slot,
+        keeper: SecretKeeper,
         tools: SagaTools,
         instructions: trio.MemoryReceiveChannel[Instruction],
     ) -> None:
@@ -106,6 +109,7 @@ class Saga:
         self._identity = identity
         self._journal = journal
         self._slot = slot
+        self._keeper = keeper
         self._tools = tools
         self._instructions = instructions
         self._tx, self._rx = trio.open_memory_channel[Signal | Instruction](tools.inbox_capacity)
@@ -183,7 +187,7 @@ class Saga:
         if isinstance(command, SendStdin):
             self._send_stdin(command)
             return
-        await self._hear(to_signal(command, self._tools.now()), nursery)
+        await self._hear(self._keeper.take(to_signal(command, self._tools.now()), self._state), nursery)
         await self._journal.wait_stored()
 
     def _send_stdin(self, command: SendStdin) -> None:
@@ -199,8 +203,9 @@ class Saga:
     async def _hear(self, signal: Signal, nursery: trio.Nursery) -> None:
         """Feed the machine, and what it asks for may give it more to hear at once."""
         heard: deque[Signal] = deque([signal])
+        await self._keeper.refresh()
         while heard:
-            self._state, orders = step(self._state, heard.popleft())
+            self._state, orders = step(self._state, heard.popleft(), outside=self._keeper.outside)
             for order in orders:
                 answer = await self._carry_out(order, nursery)
                 if answer is not None:
@@ -239,15 +244,15 @@ class Saga:
         await self._tx.send(SlotGranted(at=self._tools.now()))
 
     def _prepare(self, node: NodeId, spec: ScriptSpec, *, attempt: int) -> Pod | ExecdError:
-        request = PodRequest(
-            execution_id=self._identity.execution_id,
-            workspace=self._identity.workspace,
-            user=self._identity.user,
-            node=node,
-            attempt=attempt,
-            spec=spec,
-        )
         try:
+            request = PodRequest(
+                execution_id=self._identity.execution_id,
+                workspace=self._identity.workspace,
+                user=self._identity.user,
+                node=node,
+                attempt=attempt,
+                spec=self._keeper.outside.equip(spec),
+            )
             return self._tools.runner.prepare(request)
         except ExecdError as error:
             return error
@@ -267,6 +272,7 @@ class Saga:
             to_saga=self._tx,
             registry=self._tools.registry,
             now=self._tools.now,
+            mask=self._keeper.outside.mask,
         )
         self._steps[node] = runner
         nursery.start_soon(self._run_step, node, runner)
@@ -358,11 +364,14 @@ async def run_saga(
     state = await read_state(record, store, begun=handle.state)
     if state.phase is Phase.STORED:
         return str(state.status)
+    keeper = SecretKeeper(tools.vault, record.workspace)
+    await keeper.load(state)
     saga = Saga(
         state,
         identity=Identity(execution_id=record.id, workspace=record.workspace, user=record.user),
         journal=Journal(record.id, epoch=record.epoch, to_writer=to_writer, keeps_times=record.definition is not None),
         slot=slot,
+        keeper=keeper,
         tools=tools,
         instructions=handle.rx,
     )

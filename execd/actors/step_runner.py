@@ -19,6 +19,7 @@ import trio
 from execd.actors.announcements import wait_announced
 from execd.actors.pod_registry import PodRegistry
 from execd.core.events import NodeId, Output, Stream
+from execd.core.masking import Mask
 from execd.core.outcome import PodState, classify
 from execd.core.signals import NodeExited, OutputArrived, OutputDropped, PodProgressed, Signal
 from execd.core.text import OutputDecoder
@@ -47,6 +48,7 @@ class StepRunner:
         to_saga: trio.MemorySendChannel[Signal],
         registry: PodRegistry,
         now: Now,
+        mask: Mask | None = None,
     ) -> None:
         self.pod = pod
         self._may_go = trio.Event()
@@ -56,7 +58,7 @@ class StepRunner:
         self._to_saga = to_saga
         self._registry = registry
         self._now = now
-        self._decoders = {stream: OutputDecoder(stream) for stream in Stream}
+        self._decoders = {stream: OutputDecoder(stream, mask) for stream in Stream}
         self._receiving = trio.CancelScope()
         self._gone: PodState | None = None
 
@@ -135,10 +137,16 @@ class StepRunner:
             await self._send(OutputArrived(at=self._now(), node=self._node, attempt=self._attempt, output=output))
 
     async def _send_dropped(self, stream: Stream, dropped_bytes: int) -> None:
+        """The last of what was kept may be half a secret, and then goes with what was dropped."""
+        held_bytes = self._decoders[stream].cut()
         await self._send_outputs(self._decoders[stream].finish())
         await self._send(
             OutputDropped(
-                at=self._now(), node=self._node, attempt=self._attempt, stream=stream, dropped_bytes=dropped_bytes
+                at=self._now(),
+                node=self._node,
+                attempt=self._attempt,
+                stream=stream,
+                dropped_bytes=dropped_bytes + held_bytes,
             )
         )
 

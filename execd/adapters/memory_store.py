@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from execd.adapters.memory_definitions import MemoryDefinitions, parse_cursor
+from execd.adapters.memory_secrets import MemorySecrets
 from execd.core.codec import StoredEvent
 from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
 from execd.core.history import RunTimes
@@ -32,7 +33,8 @@ from execd.ports import (
 
 
 class MemoryStore:
-    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`."""
+    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`, and `secrets` a
+    `ports.SecretStore`."""
 
     def __init__(self) -> None:
         self.records: dict[ExecutionId, ExecutionRecord] = {}
@@ -42,6 +44,7 @@ class MemoryStore:
         """Until when each owner's lease runs, on trio's clock."""
         self._tokens: dict[str, Token] = {}
         self.definitions = MemoryDefinitions()
+        self.secrets = MemorySecrets()
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         await trio.lowlevel.checkpoint()

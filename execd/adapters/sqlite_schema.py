@@ -86,6 +86,16 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX definition_times_by_definition ON definition_times (definition_key, key);
     """,
+    """
+    CREATE TABLE secrets (
+        workspace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        set_by TEXT NOT NULL,
+        set_ms INTEGER NOT NULL,
+        sealed TEXT NOT NULL,
+        PRIMARY KEY (workspace, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -28,6 +28,7 @@ from execd.adapters.sqlite_definitions import SqliteDefinitions
 from execd.adapters.sqlite_history import read_times
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
 from execd.adapters.sqlite_schema import migrate
+from execd.adapters.sqlite_secrets import SqliteSecrets
 from execd.adapters.sqlite_writer import BUSY_TIMEOUT_S, SMALL_BYTES, SqliteWriter
 from execd.adapters.sqlite_writes import apply_write
 from execd.core.codec import StoredEvent
@@ -61,7 +62,8 @@ ADOPTION_BYTES = SWEEP_BYTES = 1024 * 1024
 
 
 class SqliteStore:
-    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`. Made by `open_sqlite_store`."""
+    """Implements `ports.Store` and `ports.TokenStore`; `definitions` is a `ports.DefinitionStore`, and `secrets` a
+    `ports.SecretStore`. Made by `open_sqlite_store`."""
 
     def __init__(self, path: Path, *, is_power_safe: bool) -> None:
         self._path = path
@@ -76,6 +78,7 @@ class SqliteStore:
         """Until when each owner's lease runs (monotonic). In memory only: whoever has this file's lock proves by that that
         every owner of an earlier process is gone."""
         self.definitions = SqliteDefinitions(read=self._read, change=self._change)
+        self.secrets = SqliteSecrets(read=self._read, change=self._change)
 
     async def write(self, batch: Sequence[Write]) -> list[WriteOutcome]:
         """Where something in a batch can never be stored, each write goes alone, so that only that one is refused."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "interrupt": _Entry("control", "Let the step in flight finish and start nothing after it."),
     "serve": _Entry("serve", "Start the server."),
     "token": _Entry("token", "Make, list and revoke tokens."),
+    "secret": _Entry("secret", "Set, list and delete secrets."),
     "doctor": _Entry("doctor", "Check what this machine offers, and how to mend what is missing."),
     "version": _Entry("version", "Print the version."),
 }

@@ -11,6 +11,7 @@ import click
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.cli.identifiers import EXECUTION_ID
+from execd.cli.reading import UNSEEN, read_unseen
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def answer(execution_id: ExecutionId, **options: Any) -> None:
     """Answer what a workflow asks. Keys with a default may be left out.
 
     Like: execd answer exec-1700000000000-a1b2c3d4e deploy=yes
+
+    KEY=@- is for an answer that is secret: it is asked for unseen, or read from a line of stdin.
     """
     run_with_backend(read_target(options), partial(_answer, execution_id, options))
 
@@ -47,9 +50,9 @@ def _read_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            fault = FieldFault("answers", f"`{pair}` is not a pair", "KEY=VALUE")
+            fault = FieldFault("answers", f"`{pair}` is not a pair", f"KEY=VALUE, or KEY={UNSEEN} to be asked unseen")
             raise InvalidRequestError("the command line is wrong", faults=(fault,))
-        found[key] = value
+        found[key] = read_unseen(key) if value == UNSEEN else value
     return found
 
 

@@ -20,13 +20,13 @@ TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
-def parse_environment(pairs: Iterable[str]) -> dict[str, str]:
+def parse_environment(pairs: Iterable[str], *, option: str = "env") -> dict[str, str]:
     """Read `NAME=VALUE` pairs; the later of two with one name wins."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise _fault("env", f"`{pair}` is not a pair", "NAME=VALUE")
+            raise _fault(option, f"`{pair}` is not a pair", "NAME=VALUE")
         found[name] = value
     return found
 

@@ -14,6 +14,7 @@ import trio
 
 from execd.cli.backend import Backend
 from execd.cli.node_wording import how_to_answer, question_of
+from execd.cli.unseen import unseen
 from execd.cli.views import View
 from execd.cli.workflow_view import WorkflowView
 from execd.core.answers import check_answers
@@ -103,7 +104,8 @@ class TerminalAsker:
         while True:
             values: dict[str, str] = {}
             for prompt in asked.prompts:
-                typed = await self._ask_one(prompt)
+                with unseen(self._fd) if prompt.secret else contextlib.nullcontext():
+                    typed = await self._ask_one(prompt)
                 if typed is None:
                     await self._view.ask(None)
                     await self._view.note(f"answer it with: {how_to_answer(asked, execution_id=self._id)}")
@@ -127,7 +129,7 @@ class TerminalAsker:
             line = await self._read_line()
             if line is None:
                 return None
-            value = line.strip() or (prompt.default or "")
+            value = line.rstrip("\r") if prompt.secret else line.strip() or (prompt.default or "")
             if value and (not prompt.choices or value in prompt.choices):
                 return value
             accepted = ", ".join(prompt.choices) or "an answer"

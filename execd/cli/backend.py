@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList
+from execd.client_records import ExecutionList, ExecutionView, RuntimeView, SecretList, TokenCreated, TokenList
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
 from execd.core.replay import Rhythm
@@ -22,6 +22,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
+    secrets: Mapping[str, str] = {}
+    """Variables that are secrets: their names, by the variable's."""
     limits: Mapping[str, Any] = {}
     stdin: str | None = None
     """Fixed bytes for stdin, as text."""
@@ -84,3 +86,9 @@ class Backend(Protocol):
     async def list_tokens(self) -> TokenList: ...
 
     async def revoke_token(self, token_id: str) -> None: ...
+
+    async def set_secret(self, name: str, value: str) -> None: ...
+
+    async def list_secrets(self) -> SecretList: ...
+
+    async def delete_secret(self, name: str) -> None: ...

@@ -15,7 +15,16 @@ import trio
 
 from execd.bootstrap import now_utc
 from execd.cli.backend import RunRequest, TokenRequest
-from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList, TokenView
+from execd.client_records import (
+    ExecutionList,
+    ExecutionView,
+    RuntimeView,
+    SecretList,
+    SecretView,
+    TokenCreated,
+    TokenList,
+    TokenView,
+)
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.event_types import RESULT_STORED
@@ -72,6 +81,7 @@ class EmbeddedBackend:
             name=request.name,
             args=request.args,
             env=dict(request.env),
+            secrets=dict(request.secrets),
             stdin=request.stdin,
             stdin_open=request.stdin_open,
             limits=dict(request.limits),
@@ -179,6 +189,16 @@ class EmbeddedBackend:
     async def revoke_token(self, token_id: str) -> None:
         if not await self._engine.port.tokens.delete_token(WORKSPACE, token_id):
             raise NotFoundError(f"there is no token {token_id}")
+
+    async def set_secret(self, name: str, value: str) -> None:
+        await self._engine.set_secret(name, value)
+
+    async def list_secrets(self) -> SecretList:
+        heads = await self._engine.list_secrets()
+        return SecretList(items=tuple(SecretView(name=h.name, set_by=h.set_by, set_at=h.set_at) for h in heads))
+
+    async def delete_secret(self, name: str) -> None:
+        await self._engine.delete_secret(name)
 
     async def _record(self, execution_id: ExecutionId) -> ExecutionRecord:
         record = await self._engine.port.find(execution_id)

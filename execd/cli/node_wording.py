@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from execd.cli.node_book import NodeBook, NodeEntry
+from execd.cli.reading import UNSEEN
 from execd.cli.time_left import describe_time_left
 from execd.cli.wording import MARKS, describe_usage, format_seconds
 from execd.core.codec import encode_json
@@ -145,7 +146,10 @@ def question_of(prompt: Prompt) -> str:
 
 def how_to_answer(asked: InputRequired, *, execution_id: str) -> str:
     """Give the command that answers, ready to be changed and pasted."""
-    values = [f"{p.key}={p.default or (p.choices[0] if p.choices else '...')}" for p in asked.prompts]
+    values = [
+        f"{p.key}={UNSEEN}" if p.secret else f"{p.key}={p.default or (p.choices[0] if p.choices else '...')}"
+        for p in asked.prompts
+    ]
     return printable(shlex.join(["execd", "answer", execution_id, "--prompt", asked.prompt_id, *values]))
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from execd.cli.backend import RunRequest, TokenRequest
 from execd.client import Client, Reconnecting, open_client
-from execd.client_records import ExecutionList, ExecutionView, RuntimeView, TokenCreated, TokenList
+from execd.client_records import ExecutionList, ExecutionView, RuntimeView, SecretList, TokenCreated, TokenList
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
 from execd.core.replay import Rhythm
@@ -74,6 +74,15 @@ class RemoteBackend:
 
     async def revoke_token(self, token_id: str) -> None:
         await self._client.revoke_token(token_id)
+
+    async def set_secret(self, name: str, value: str) -> None:
+        await self._client.secrets.set(name, value)
+
+    async def list_secrets(self) -> SecretList:
+        return await self._client.secrets.list()
+
+    async def delete_secret(self, name: str) -> None:
+        await self._client.secrets.delete(name)
 
 
 @asynccontextmanager

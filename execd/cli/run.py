@@ -28,6 +28,9 @@ FIXED_STDIN_BYTES = 256 * 1024
 @click.option("--arg", "args", multiple=True, help="An argument for the script; may be repeated.")
 @click.option("--env", "env", multiple=True, metavar="K=V", help="An environment variable for it; may be repeated.")
 @click.option(
+    "--secret", "secrets", multiple=True, metavar="VARIABLE=NAME", help="A variable with a secret's value; repeat."
+)
+@click.option(
     "--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Like wall_s=5, memory_bytes=512M; repeat."
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="The same as --limit wall_s=SECONDS.")
@@ -50,7 +53,11 @@ def run(**options: Any) -> None:
     from execd.cli.workflow_files import is_request_file
 
     if is_request_file(options["file"], options["lang"]):
-        _refuse(options, ("args", "env", "limits", "timeout", "stdin", "interactive", "retries"), "is for scripts")
+        _refuse(
+            options,
+            ("args", "env", "secrets", "limits", "timeout", "stdin", "interactive", "retries"),
+            "is for scripts",
+        )
         text = read_text(options["file"])
         run_with_backend(read_target(options), lambda backend: _run_workflow(options, text, backend))
     _refuse(options, ("input_text", "variables", "until"), "is for workflows")
@@ -86,7 +93,14 @@ def _refuse(options: dict[str, Any], names: Iterable[str], why: str) -> None:
     """Refuse options that would be ignored."""
     for name in names:
         if options[name]:
-            words = {"input_text": "input", "variables": "var", "args": "arg", "limits": "limit", "interactive": "i"}
+            words = {
+                "input_text": "input",
+                "variables": "var",
+                "args": "arg",
+                "limits": "limit",
+                "secrets": "secret",
+                "interactive": "i",
+            }
             raise click.UsageError(f"--{words.get(name, name)} {why}")
 
 
@@ -129,6 +143,7 @@ async def _make_request(backend: Backend, options: dict[str, Any], script: str, 
         name=options["name"] or file_name or "stdin",
         args=options["args"],
         env=parse_environment(options["env"]),
+        secrets=parse_environment(options["secrets"], option="secret"),
         limits=limits,
         stdin=stdin.text,
         stdin_open=stdin.fd is not None,

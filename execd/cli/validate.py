@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from execd.cli.connect import leave_with, read_target, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.cli.reading import read_text
-from execd.core.errors import InvalidRequestError
+from execd.core.errors import FieldFault, InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.connect import Target
@@ -29,7 +30,8 @@ def validate(**options: Any) -> None:
 
 
 def _validate(target: Target, file: str) -> int:
-    from execd.cli.workflow_files import line_of, lines_of, read_request
+    from execd.cli.workflow_files import lines_of, read_request
+    from execd.core.plain_credentials import warn_of_credentials
     from execd.core.requests import parse_request
     from execd.core.script_fields import ScriptTools
     from execd.settings import load_runtimes
@@ -37,20 +39,33 @@ def _validate(target: Target, file: str) -> int:
     text = read_text(file)
     settings = target.settings()
     sandbox = settings.sandbox
-    tools = ScriptTools(runtimes=load_runtimes(settings), defaults=sandbox.defaults, caps=sandbox.caps)
+    tools = ScriptTools(
+        runtimes=load_runtimes(settings),
+        defaults=sandbox.defaults,
+        caps=sandbox.caps,
+        env_names=frozenset(settings.expressions.env),
+    )
     try:
-        parse_request(read_request(text, file=file), tools)
+        body = read_request(text, file=file)
+        parse_request(body, tools)
     except InvalidRequestError as error:
         if not error.faults:
             raise
         lines = lines_of(text)
         for fault in error.faults:
-            line = line_of(fault.path, lines)
-            place = file if line is None else f"{file}:{line}"
-            accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
-            click.echo(
-                f"{place}: {click.style(fault.path or 'the file', bold=True)} {fault.message}{accepted}", err=True
-            )
+            _show(file, fault, lines)
         return ExitCode.REFUSED
     click.echo(f"{file}: right")
+    for warning in warn_of_credentials(body):
+        _show(file, warning, lines_of(text), mark="warning: ")
     return ExitCode.OK
+
+
+def _show(file: str, fault: FieldFault, lines: Mapping[str, int], *, mark: str = "") -> None:
+    from execd.cli.workflow_files import line_of
+
+    line = line_of(fault.path, lines)
+    place = file if line is None else f"{file}:{line}"
+    accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
+    path = click.style(fault.path or "the file", bold=True)
+    click.echo(f"{place}: {mark}{path} {fault.message}{accepted}", err=True)

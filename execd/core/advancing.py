@@ -180,9 +180,9 @@ def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
     not begun: what it looks at is the same at each attempt, so only the first can be skipped."""
     planned = draft.state.planned(node)
     try:
-        values = values_of(draft.state, node)
+        values = values_of(draft, node)
         warnings = planned.type.warnings(values)
-        beginning = planned.type.begin(planned.node.spec, values, draft.at)
+        beginning = draft.outside.prepare(planned.type.begin(planned.node.spec, values, draft.at))
     except ExecdError as error:
         warnings = ()
         beginning = Fails(Failure(code=error.code, message=error.message, details={"group": "program"}))
@@ -195,13 +195,13 @@ def start_node(draft: Draft, node: NodeId, *, attempt: int) -> None:
     _carry_out(draft, node, attempt, beginning)
 
 
-def values_of(state: State, node: NodeId) -> Any:
+def values_of(draft: Draft, node: NodeId) -> Any:
     """Give a node's fields with every expression replaced by its value; the same at its end as at its beginning.
 
     Raises:
         ExecdError: an expression reads what is not there.
     """
-    return render(state.planned(node).fields, scope_view(state, scope_of(node)))
+    return render(draft.state.planned(node).fields, scope_view(draft.state, scope_of(node), draft.outside))
 
 
 def _carry_out(

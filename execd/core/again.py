@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
-from execd.core.events import Event, NodeCompleted, NodeFailed, NodeId
+from execd.core.events import Event, InputReceived, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import references
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, summarise
@@ -40,7 +40,7 @@ def spec_from(
         spec: what is to run.
         begin: `start`; `failed`: the nodes that did not succeed, and all that come after them; or a node: it, and all
             that come after it. What came before keeps what it gave.
-        journal: at least every `node_completed` and `node_failed` of the execution that ended.
+        journal: at least every `node_completed`, `node_failed` and `input_received` of the execution that ended.
         former: what ran, if it is not `spec`. A node that is new, or that does or reads something else than it did, runs
             whatever `begin` says, and so does all that comes after it.
 
@@ -55,7 +55,13 @@ def spec_from(
         return msgspec.structs.replace(spec, pins={})
     if isinstance(spec, FlowSpec):
         return _flow_from(spec, begin, journal, is_same=former is None or _is_same_flow(spec, former))
-    given = {e.node: _pin(e.data) for e in journal if isinstance(e.data, NodeCompleted) and e.node is not None}
+    journal = list(journal)
+    answers = _answers(journal, spec if former is None else former)
+    given = {
+        e.node: _pin(e.data, answers.get(e.node, {}))
+        for e in journal
+        if isinstance(e.data, NodeCompleted) and e.node is not None
+    }
     changed = set() if former is None else _changed(spec, former)
     given = {name: pin for name, pin in given.items() if name not in changed}
     broken = {event.node for event in journal if isinstance(event.data, NodeFailed)}
@@ -125,7 +131,12 @@ def _flow_from(spec: FlowSpec, begin: str, journal: Iterable[Event], *, is_same:
     of data there is no part to keep."""
     own = [node.id for node in flow_graph(spec).nodes]
     events = list(journal)
-    given = {e.node: _pin(e.data) for e in events if isinstance(e.data, NodeCompleted) and e.node in own}
+    answers = _answers(events, spec)
+    given = {
+        e.node: _pin(e.data, answers.get(e.node, {}))
+        for e in events
+        if isinstance(e.data, NodeCompleted) and e.node is not None and e.node in own
+    }
     broken = [own.index(e.node) for e in events if isinstance(e.data, NodeFailed) and e.node in own]
     # What stands before a node that completed and did neither complete nor fail was skipped, and will be again.
     first = min([*broken, 1 + max((own.index(name) for name in given), default=-1)])
@@ -162,8 +173,14 @@ def _read_by(node: StoredNode) -> set[str]:
     return {reference.root for reference in references(compiled)}.union(*map(_read_by, node.nodes))
 
 
-def _pin(data: NodeCompleted) -> Pin:
-    return Pin(output=data.output, port=data.port)
+def _pin(data: NodeCompleted, sealed: dict[str, str]) -> Pin:
+    return Pin(output=data.output, port=data.port, sealed=sealed)
+
+
+def _answers(journal: Iterable[Event], ran: ExecutionSpec) -> dict[NodeId, dict[str, str]]:
+    """Give what was answered in secret, in what ran or before it."""
+    kept = {name: pin.sealed for name, pin in ran.pins.items()} if isinstance(ran, WorkflowSpec | FlowSpec) else {}
+    return kept | {e.node: e.data.sealed for e in journal if isinstance(e.data, InputReceived) and e.node is not None}
 
 
 def _with_what_follows(nodes: Sequence[StoredNode], begins: Iterable[NodeId]) -> set[NodeId]:

@@ -9,6 +9,7 @@ from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.event_parts import Prompt
 from execd.core.events import InputRequired
 from execd.core.fields import describe
+from execd.core.masking import MIN_SECRET_CHARS
 
 
 def check_answers(asking: InputRequired, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,9 @@ def _check_each(prompts: Sequence[Prompt], values: Mapping[str, Any]) -> dict[st
             faults.append(FieldFault(f"values.{prompt.key}", "is missing", f"an answer to {prompt.label!r}"))
         elif not isinstance(value, str):
             faults.append(FieldFault(f"values.{prompt.key}", describe(value), "text"))
+        elif prompt.secret and len(value) < MIN_SECRET_CHARS:
+            words = f"a secret of at least {MIN_SECRET_CHARS} characters, because a shorter one cannot be hidden"
+            faults.append(FieldFault(f"values.{prompt.key}", "is too short", words))
         elif prompt.choices and value not in prompt.choices:
             faults.append(FieldFault(f"values.{prompt.key}", "is none of the choices", ", ".join(prompt.choices)))
         else:

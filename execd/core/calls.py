@@ -16,6 +16,7 @@ import msgspec
 
 from execd.core.event_parts import Failure
 from execd.core.events import Status
+from execd.core.masking import Mask
 from execd.core.outcome import Outcome
 
 Headers = tuple[tuple[str, str], ...]
@@ -75,18 +76,20 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     """The limit over everything, where `timeout_s` is only that of a silence; None: `timeout_s` is both."""
     expect: tuple[str, ...] = ()
     """Which answers are a success: `200`, `2xx`; empty: all below 400."""
+    hidden: tuple[str, ...] = ()
+    """Further texts that must not be seen: the secrets of its execution."""
 
     def __repr__(self) -> str:
-        return f"HttpCall({self.method} {bare_url(self.url)})"
+        return f"HttpCall({self.method} {bare_url(Mask(self.hidden).text(self.url))})"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Give every text in it that must not be seen in what comes of it."""
         found = list(self.auth.secrets) if self.auth is not None else []
         for name, value in self.headers:
-            if _CREDENTIALS.fullmatch(name):
+            if is_credential(name):
                 found += [value, value.partition(" ")[2]]  # the second, without its scheme
-        return (*found, *_userinfo(self.url))
+        return (*found, *_userinfo(self.url), *self.hidden)
 
 
 class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,8 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     response_format: dict[str, Any] | None = None
     timeout_s: float
+    hidden: tuple[str, ...] = ()
+    """As in an `HttpCall`."""
 
     def __repr__(self) -> str:
         return f"LlmCall({self.model!r}, {len(self.messages)} messages)"
@@ -109,7 +114,7 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Give every text in it that must not be seen in what comes of it."""
-        return ((self.api_key,) if self.api_key else ()) + _userinfo(self.base_url)
+        return ((self.api_key,) if self.api_key else ()) + _userinfo(self.base_url) + self.hidden
 
     @property
     def wants_json(self) -> bool:
@@ -230,6 +235,11 @@ def cancelled() -> CallEnd:
     """Give the end of a call that somebody stopped."""
     failure = Failure(code="cancelled", message="The call was cancelled.", details={"group": "cancelled"})
     return CallEnd(Outcome(status=Status.CANCELLED, reason="cancelled", failure=failure))
+
+
+def is_credential(header: str) -> bool:
+    """Whether a header of this name holds somebody's key."""
+    return _CREDENTIALS.fullmatch(header) is not None
 
 
 def bare_url(url: str) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from execd.core.events import EventData, Fact, NodeId, NodeStarted
+from execd.core.outside import Outside
 from execd.core.signals import Order, Proceed, Record
 from execd.core.state import SlotPlace, State, evolve
 
@@ -15,9 +16,10 @@ from execd.core.state import SlotPlace, State, evolve
 class Draft:
     """One step's work; made by `step`, given to whoever decides a part of it."""
 
-    def __init__(self, state: State, at: datetime) -> None:
+    def __init__(self, state: State, at: datetime, outside: Outside) -> None:
         self.state = state
         self.at = at
+        self.outside = outside
         self._facts: list[Fact] = []
         self._orders: list[Order] = []
 
@@ -36,9 +38,9 @@ class Draft:
         self.state = msgspec.structs.replace(self.state, slot=slot)
 
     def tell(self, data: EventData, *, node: NodeId | None = None) -> None:
-        """Add a fact; about a node, with its current attempt."""
+        """Add a fact, without what must not be seen; about a node, with its current attempt."""
         attempt = None if node is None else self.state.run_of(node).attempt or None
-        self._tell(Fact(data=data, at=self.at, node=node, attempt=attempt))
+        self._tell(Fact(data=self.outside.hide(data), at=self.at, node=node, attempt=attempt))
 
     def tell_start(self, node: NodeId, *, attempt: int) -> None:
         """Add the fact that an attempt begins."""

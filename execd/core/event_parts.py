@@ -36,6 +36,8 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The only answers taken; empty: any text."""
     default: str | None = None
     """Taken where this key is not answered; None: an answer is needed."""
+    secret: bool = False
+    """Whether nobody may see the answer: it is typed unseen, and told as `***`."""
 
 
 class StreamTotals(msgspec.Struct, frozen=True):

@@ -250,7 +250,10 @@ class InputReceived(EventData, frozen=True):
     prompt_id: str
     by: str
     values: dict[str, Any]
-    """Every key of the prompts, with the answer or its default; what was given, where all answers were taken."""
+    """Every key of the prompts, with the answer or its default, `***` for what is secret; what was given, where all answers were
+    taken."""
+    sealed: dict[str, str] = {}
+    """Answers that are secret, each encrypted with the server's key."""
 
 
 class ExecutionPaused(EventData, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
+from execd.core.expression_paths import SECRETS
 from execd.core.expressions import Compiled
 from execd.core.fields import Faults
 from execd.core.nodes import type_of
@@ -136,6 +137,17 @@ class Plan:
     def finals(self) -> tuple[NodeId, ...]:
         """The nodes that run also when the graph has failed."""
         return tuple(node.id for node in self.graph.nodes if node.is_always_run)
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """The names of all secrets that its nodes may read, bodies and all."""
+        found: set[str] = set()
+        for planned in self.nodes.values():
+            found.update(planned.type.secrets(planned.node.spec).values())
+            found.update(str(read.path[0]) for read in planned.fields.references if read.root == SECRETS and read.path)
+            if planned.body is not None:
+                found |= planned.body.secrets
+        return frozenset(found)
 
     @cached_property
     def sinks(self) -> tuple[NodeId, ...]:

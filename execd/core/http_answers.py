@@ -54,11 +54,11 @@ def _is_expected(status: int, expect: tuple[str, ...]) -> bool:
 
 def _without_answer(call: HttpCall, failure: CallFailure, mask: Mask) -> CallEnd:
     """What may have been done is not done again unasked, unless doing it twice is doing it once."""
-    message = f"{call.method} {bare_url(call.url)}: {failure.message}"
+    message = f"{call.method} {bare_url(mask.text(call.url))}: {failure.message}"
     return failed(
         "http",
         failure.code,
-        mask.text(message),
+        mask.message(message),
         is_final=not failure.retryable,
         was_cut_off=failure.was_sent and call.method not in REPEATABLE_METHODS,
         retry_after_s=failure.retry_after_s,
@@ -69,10 +69,11 @@ def _without_answer(call: HttpCall, failure: CallFailure, mask: Mask) -> CallEnd
 def _refused(call: HttpCall, result: HttpResult, mask: Mask, at: datetime) -> CallEnd:
     wanted = f"wanted: {', '.join(call.expect)}" if call.expect else "wanted: a status below 400"
     reason = f" {result.reason}" if result.reason else ""
-    message = f"{call.method} {bare_url(result.url)} was answered with {result.status}{reason} ({wanted})."
+    url = bare_url(mask.text(result.url))
+    message = f"{call.method} {url} was answered with {result.status}{reason} ({wanted})."
     body = _text_of(result)
     shown = None if body is None else mask.head(body)[:SHOWN_BODY_CHARS]
-    details = {"status": result.status, "url": bare_url(result.url), "body": shown}
+    details = {"status": result.status, "url": url, "body": shown}
     may_change = result.status == _TOO_MANY or result.status >= 500
     return failed(
         "http",

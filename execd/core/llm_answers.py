@@ -25,7 +25,7 @@ def conclude_llm(call: LlmCall, result: LlmResult | CallFailure) -> CallEnd:
     """
     mask = Mask(call.secrets)
     if isinstance(result, CallFailure):
-        message = mask.text(f"{bare_url(call.base_url)}: {result.message}")
+        message = mask.message(f"{bare_url(mask.text(call.base_url))}: {result.message}")
         return failed(
             "llm",
             result.code,

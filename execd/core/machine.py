@@ -48,9 +48,11 @@ from execd.core.events import (
 )
 from execd.core.finals import may_go_on
 from execd.core.following import follow
+from execd.core.masking import BLOT
 from execd.core.moments import milliseconds_between
 from execd.core.nodes.kinds import Fails, Printed
 from execd.core.outcome import Outcome, outcome_of_loss
+from execd.core.outside import NOTHING, Outside
 from execd.core.paths import ROOT, scope_of
 from execd.core.progress import PACE, look_at_time, set_alarm
 from execd.core.runs import WALL, NodeRun
@@ -82,8 +84,11 @@ from execd.core.state import SlotPlace, State
 from execd.core.transitions import NodePhase, Phase
 
 
-def step(state: State, signal: Signal) -> tuple[State, list[Order]]:
+def step(state: State, signal: Signal, *, outside: Outside = NOTHING) -> tuple[State, list[Order]]:
     """Hear one signal.
+
+    Args:
+        outside: what expressions read that is in no journal; nothing of it is told, and nothing of it is in the state.
 
     Returns:
         The state after it, and what to do, in order; a `Record`, if there is one, comes first.
@@ -93,7 +98,7 @@ def step(state: State, signal: Signal) -> tuple[State, list[Order]]:
         InvalidRequestError: an answer to a question cannot be taken; nothing changed.
         IllegalTransitionError: a defect of execd; nothing changed.
     """
-    draft = Draft(state, signal.at)
+    draft = Draft(state, signal.at, outside)
     if draft.state.phase in {Phase.ENDED, Phase.STORED}:
         pass
     elif draft.state.graph.external is not None:
@@ -174,7 +179,7 @@ def _end_work(draft: Draft, node: NodeId, outcome: Outcome, gave: Any) -> None:
     """A program or call is over. Its node's type says what comes of a success, and may explain a failure."""
     planned, output = draft.state.planned(node), None
     if outcome.failure is None:
-        end = planned.type.finish(planned.node.spec, gave, partial(values_of, draft.state, node))
+        end = planned.type.finish(planned.node.spec, gave, partial(values_of, draft, node))
         if isinstance(end, Fails):
             outcome = msgspec.structs.replace(outcome, status=Status.FAILED, failure=end.failure)
         else:
@@ -246,7 +251,10 @@ def _input_provided(draft: Draft, signal: InputProvided) -> None:
     run = draft.state.runs[node]
     assert run.asking is not None
     values = check_answers(run.asking, signal.values)
-    draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values), node=node)
+    secret = [prompt.key for prompt in run.asking.prompts if prompt.secret]
+    values |= dict.fromkeys(secret, BLOT)
+    sealed = {key: signal.sealed.get(key, "") for key in secret}
+    draft.tell(InputReceived(prompt_id=signal.prompt_id, by=signal.by, values=values, sealed=sealed), node=node)
     complete(draft, node, values, port=None)
     advance(draft)
 

@@ -12,3 +12,5 @@ class Pin(msgspec.Struct, frozen=True, omit_defaults=True):
 
     output: Any = None
     port: str | None = None
+    sealed: dict[str, str] = {}
+    """Of an answer, what is secret; see `InputReceived`."""

@@ -11,9 +11,10 @@ from execd.core.event_parts import Failure, NodeResult, Usage
 from execd.core.events import NOT_RUN, EventData, ExecutionFailed, NodeId, ResultStored, Status, Stream
 from execd.core.graph import PlannedNode
 from execd.core.history import NodeTime, RunTimes
+from execd.core.moments import milliseconds_between
 from execd.core.nodes.bodies import MapSpec
 from execd.core.runs import NodeRun, brief
-from execd.core.state import State, usage_of
+from execd.core.state import State
 from execd.core.transitions import NodePhase
 
 MAX_OUTPUTS_BYTES = 8 * 1024 * 1024
@@ -42,7 +43,7 @@ def make_result(state: State) -> ResultStored:
         outputs=outputs,
         omitted_outputs=omitted,
         nodes=tuple(_node_result(node.id, state.run_of(node.id)) for node in state.graph.nodes),
-        usage=usage_of(state),
+        usage=_usage_of(state),
     )
 
 
@@ -126,3 +127,11 @@ def bare_ending(message: str) -> tuple[EventData, ...]:
         usage=Usage(),
     )
     return ExecutionFailed(status=Status.FAILED, duration_ms=0, error=failure), result
+
+
+def _usage_of(state: State) -> Usage:
+    """Sum up what it cost: all attempts of all nodes."""
+    wall = None
+    if state.started_at is not None and state.ended_at is not None:
+        wall = milliseconds_between(state.started_at, state.ended_at)
+    return Usage(wall_ms=wall, cpu_ms=state.cpu_ms, peak_memory_bytes=state.peak_memory_bytes)

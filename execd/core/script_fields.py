@@ -29,10 +29,11 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ENV_NAME_WORDS = "letters, digits and underscores, not beginning with a digit"
 _ARGS = "a list of texts"
 _ENV = "an object of texts"
+_SECRETS = "an object that gives, for each variable, the name of a secret"
 _FILES = "a list of {path, text} or {path, base64}"
 
 
-PROGRAM_FIELDS = ("language", "source", "args", "env", "stdin", "files", "limits")
+PROGRAM_FIELDS = ("language", "source", "args", "env", "secrets", "stdin", "files", "limits")
 """What says which program runs, and how."""
 
 
@@ -44,16 +45,20 @@ class ScriptTools(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a run that asks for none; a runtime's own come on top, and caps bound both."""
     caps: Limits
     """The most a run may ask for."""
+    env_names: frozenset[str] = frozenset()
+    """Variables of the server that expressions may read."""
 
 
 def read_program(fields: Fields, faults: Faults, tools: ScriptTools) -> ScriptSpec:
     """Read the `PROGRAM_FIELDS`; what is wrong is noted in `faults`."""
     language, runtime = _read_language(fields, tools.runtimes)
+    env = _read_env(fields, faults)
     return ScriptSpec(
         language=language,
         source=fields.required_text("source", max_chars=MAX_SOURCE_CHARS, accepted="the program's text"),
         args=_read_args(fields, faults),
-        env=_read_env(fields, faults),
+        env=env,
+        secrets=_read_secrets(fields, env),
         stdin=fields.text("stdin", max_chars=MAX_SOURCE_CHARS, accepted="text for stdin"),
         files=_read_files(fields, faults, script_name=None if runtime is None else runtime.file_name),
         limits=_read_limits(fields, faults, runtime=runtime, tools=tools),
@@ -100,6 +105,22 @@ def _read_env(fields: Fields, faults: Faults) -> dict[str, str]:
         text = _plain_text(value, faults, path)
         if text is not None:
             found[name] = text
+    return found
+
+
+def _read_secrets(fields: Fields, env: Mapping[str, str]) -> dict[str, str]:
+    """Read which variables are secrets; whether the workspace has them is seen when it is submitted."""
+    found: dict[str, str] = {}
+    for variable, name in fields.mapping("secrets", max_count=MAX_ENV, accepted=_SECRETS).items():
+        shown = f"secrets.{variable[:64].encode(errors='replace').decode()}"
+        if not _ENV_NAME.fullmatch(variable):
+            fields.fault(shown, "is no name of a variable", _ENV_NAME_WORDS)
+        elif variable in env:
+            fields.fault(shown, "is in env too", "one of them")
+        elif not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+            fields.fault(shown, describe(name), "the name of a secret")
+        else:
+            found[variable] = name
     return found
 
 

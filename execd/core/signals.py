@@ -101,6 +101,11 @@ class InputProvided(Signal, frozen=True):
     by: str
     prompt_id: str
     values: Mapping[str, Any]
+    sealed: Mapping[str, str] = {}
+    """Those that are secret, encrypted."""
+
+    def __repr__(self) -> str:
+        return f"InputProvided({self.prompt_id})"
 
 
 class SlotGranted(Signal, frozen=True):

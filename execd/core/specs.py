@@ -63,6 +63,8 @@ class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     source: str
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
+    secrets: Mapping[str, str] = {}
+    """Variables whose values are secrets of the workspace, by the variable's name; added to `env` when it starts."""
     stdin: str | None = None
     """Fixed bytes for stdin, as text; None is an empty stdin unless it is kept open."""
     stdin_open: bool = False
@@ -71,6 +73,9 @@ class ScriptSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     limits: Limits
     retries: int = 0
     """How often it may run again when its sandbox was lost or the platform failed; never for a failure of its own."""
+
+    def __repr__(self) -> str:
+        return f"ScriptSpec({self.language}, {len(self.source)} characters)"  # `env` may hold secrets
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):

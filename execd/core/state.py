@@ -16,7 +16,6 @@ from immutables import Map
 
 from execd.core.capture import Capture, output_bytes
 from execd.core.estimates import Estimates, estimates_of
-from execd.core.event_parts import Usage
 from execd.core.event_types import TERMINAL_TYPES
 from execd.core.events import (
     EventData,
@@ -25,6 +24,7 @@ from execd.core.events import (
     ExecutionRequested,
     ExecutionStarted,
     Fact,
+    InputReceived,
     InputRequired,
     NodeExpanded,
     NodeId,
@@ -44,7 +44,6 @@ from execd.core.external import nodes_of_engine
 from execd.core.graph import Graph, Plan, PlannedNode
 from execd.core.history import RunTimes
 from execd.core.joining import count_phase, expand, open_scope, settle
-from execd.core.moments import milliseconds_between
 from execd.core.paths import ROOT, local_id, scope_of
 from execd.core.run_changes import RUN_CHANGES
 from execd.core.runs import NodeRun, ReadyLine, ScopeRun, Tally
@@ -80,6 +79,8 @@ class State(msgspec.Struct, frozen=True):
     waiting: frozenset[NodeId] = frozenset()
     captures: Map[tuple[NodeId, Stream], Capture] = Map()
     """The head of each stream of each node's latest attempt."""
+    sealed: Map[NodeId, dict[str, str]] = Map()
+    """Answers that are secret, encrypted, by node and key; whoever has the key gives them to the machine."""
     stop: StopMode | None = None
     execution_id: str = ""
     """Of the execution, for what is made of it: values that are new in each."""
@@ -185,8 +186,9 @@ def new_state(graph: Graph, *, execution_id: str = "") -> State:
         graph: acyclic, with ids that are unique and needs that exist; whoever parses a spec has seen to it.
         execution_id: as records have it.
     """
+    sealed = Map({node: pin.sealed for node, pin in graph.pins.items() if pin.sealed})
     run = ScopeRun(plan=Plan(graph), unfinished=len(graph.nodes), input=graph.input)
-    return open_scope(State(execution_id=execution_id), ROOT, run)
+    return open_scope(State(execution_id=execution_id, sealed=sealed), ROOT, run)
 
 
 def with_history(state: State, runs: Sequence[RunTimes]) -> State:
@@ -277,6 +279,13 @@ def _on_truncated(state: State, fact: Fact) -> State:
     return msgspec.structs.replace(state, captures=state.captures.set(key, capture))
 
 
+def _on_answered(state: State, fact: Fact) -> State:
+    assert isinstance(fact.data, InputReceived)
+    if not fact.data.sealed or fact.node is None:
+        return state
+    return msgspec.structs.replace(state, sealed=state.sealed.set(fact.node, fact.data.sealed))
+
+
 def _on_terminated(state: State, fact: Fact) -> State:
     """Add up what the attempts cost; the peak is the highest of them."""
     assert isinstance(fact.data, PodTerminated)
@@ -328,6 +337,7 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     NodeStarted: _on_node_started,
     Output: _on_output,
     OutputTruncated: _on_truncated,
+    InputReceived: _on_answered,
     PodTerminated: _on_terminated,
     Progress: _on_progress,
     NodesDeclared: _on_declared,
@@ -336,11 +346,3 @@ _CHANGES: dict[type[EventData], Callable[[State, Fact], State]] = {
     InputRequired: _on_idling,
     **dict.fromkeys(TERMINAL_TYPES.values(), _on_ended),
 }
-
-
-def usage_of(state: State) -> Usage:
-    """Sum up what it cost: all attempts of all nodes."""
-    wall = None
-    if state.started_at is not None and state.ended_at is not None:
-        wall = milliseconds_between(state.started_at, state.ended_at)
-    return Usage(wall_ms=wall, cpu_ms=state.cpu_ms, peak_memory_bytes=state.peak_memory_bytes)

@@ -1,7 +1,8 @@
 """From raw bytes to pieces that JSON can carry, without ever splitting a character or losing a byte.
 
 A piece is text where the bytes are UTF-8 and base64 where they are not. An incomplete character at the end of a chunk
-(at most three bytes) is held back until the next chunk or the end. Nothing is ever replaced by U+FFFD.
+(at most three bytes) is held back until the next chunk or the end. Nothing is ever replaced by U+FFFD. Secrets are
+blotted out first, and what may be the beginning of one is held back too.
 """
 
 from __future__ import annotations
@@ -10,25 +11,40 @@ import base64
 import codecs
 
 from execd.core.events import Output, Stream
+from execd.core.masking import Mask, PieceMask
 
 
 class OutputDecoder:
-    """Cuts one stream into `Output` pieces with contiguous offsets. Owned by one task."""
+    """Cuts one stream into `Output` pieces with contiguous offsets. Owned by one task.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        mask: what must not be seen; offsets then count what is told, in which a blot stands for a secret: they would tell
+            its length otherwise.
+    """
+
+    def __init__(self, stream: Stream, mask: Mask | None = None) -> None:
         self._stream = stream
+        self._mask = None if mask is None or mask.bytes is None else PieceMask(mask.bytes)
         self._held = b""
         self._offset = 0
 
     def feed(self, data: bytes) -> list[Output]:
         """Take the next bytes; give the pieces that are complete."""
+        if self._mask is not None:
+            data = self._mask.feed(data)
         whole, self._held = _split_incomplete(self._held + data)
         return self._pieces(whole)
 
     def finish(self) -> list[Output]:
         """End the stream: what was held back for a character that never came is given as it is."""
         held, self._held = self._held, b""
+        if self._mask is not None:
+            held += self._mask.finish()
         return self._pieces(held)
+
+    def cut(self) -> int:
+        """Drop what may be the beginning of a secret, because what follows is missing; give how many bytes that were."""
+        return 0 if self._mask is None else self._mask.cut()
 
     def _pieces(self, data: bytes) -> list[Output]:
         if not data:

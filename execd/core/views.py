@@ -1,4 +1,5 @@
-"""What expressions see of a state: `input`, `vars`, `item`, `index`, `nodes`, made on demand and never copied."""
+"""What expressions see of a state: `input`, `vars`, `item`, `index`, `nodes`, made on demand and never copied; and beside
+it `env` and `secrets`."""
 
 from __future__ import annotations
 
@@ -6,16 +7,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from execd.core.events import NodeId
+from execd.core.outside import Outside
 from execd.core.paths import node_in, scope_of
 from execd.core.runs import ScopeRun
 from execd.core.state import State
 
 
-def scope_view(state: State, scope: str) -> dict[str, Any]:
+def scope_view(state: State, scope: str, outside: Outside) -> dict[str, Any]:
     """Give what the expressions of a scope's nodes may refer to."""
     run = state.scopes[scope]
-    names: dict[str, Any] = {"nodes": NodesView(state, scope), "vars": state.graph.vars, "input": _input_of(state, run)}
-    names["execution"] = {"id": state.execution_id}
+    names: dict[str, Any] = {
+        "nodes": NodesView(state, scope, outside),
+        "vars": state.graph.vars,
+        "input": _input_of(state, run),
+        "env": outside.env,
+        "secrets": outside.secrets,
+        "execution": {"id": state.execution_id},
+    }
     if run.index is not None:
         names |= {"item": run.input, "index": run.index}
     return names
@@ -32,9 +40,10 @@ def _input_of(state: State, run: ScopeRun) -> Any:
 class NodesView(Mapping[str, Any]):
     """Nodes that are over, by id; a `map`'s body sees those around it too."""
 
-    def __init__(self, state: State, scope: str) -> None:
+    def __init__(self, state: State, scope: str, outside: Outside) -> None:
         self._state = state
         self._scope = scope
+        self._outside = outside
 
     def __getitem__(self, name: str) -> Any:
         scope = self._scope
@@ -59,9 +68,20 @@ class NodesView(Mapping[str, Any]):
 
     def _view(self, node: NodeId) -> dict[str, Any]:
         run = self._state.run_of(node)
+        if not run.phase.is_over:
+            return {"status": str(run.phase)}
         if run.reason is not None:
             return {"output": None, "status": str(run.phase), "reason": run.reason}
-        return {"output": run.output, "status": str(run.phase)} if run.phase.is_over else {"status": str(run.phase)}
+        sealed = self._state.sealed.get(node)
+        output = run.output if sealed is None else self._reveal(node, run.output, sealed)
+        return {"output": output, "status": str(run.phase)}
+
+    def _reveal(self, node: NodeId, output: Any, sealed: Mapping[str, str]) -> Any:
+        """Give an answer with what is secret in it; what cannot be opened is missing, and never taken for its mask."""
+        if not isinstance(output, dict):
+            return output
+        known = {key: value for key, value in output.items() if key not in sealed}
+        return {**known, **self._outside.answers.get(node, {})}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._state.scopes[self._scope].plan.nodes)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
+from execd.core.expression_paths import SECRETS
 from execd.core.expressions import Reference, compile_value, references
 from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.graph import Need, OnError
@@ -30,6 +31,8 @@ from execd.core.workflows import StoredNode, WorkflowSpec
 WORKFLOW_FIELDS = ("kind", "name", "priority", "parallelism", "timeout_s", "input", "vars", "nodes", "until")
 NODE_FIELDS = ("id", "type", "label", "needs", "retry", "on_error")
 RETRY_FIELDS = ("retries", "delay_s", "factor", "jitter", "on_failure", "on_lost")
+NAMES = frozenset({"nodes", "input", "vars", "env", SECRETS})
+"""What expressions may begin with anywhere."""
 MAX_NODES = 10_000
 MAX_DEPTH = 8
 """Bodies in bodies; each level is a part of every name inside."""
@@ -60,7 +63,7 @@ def parse_workflow(body: object, tools: ScriptTools) -> WorkflowRequest:
     if not isinstance(body, Mapping):
         faults.raise_if_any()
     reader = _Reader(Reading(faults=faults, tools=tools))
-    nodes = reader.read_nodes(fields, _Surroundings(names=frozenset({"nodes", "input", "vars"})), depth=0)
+    nodes = reader.read_nodes(fields, _Surroundings(names=NAMES, env=tools.env_names), depth=0)
     name = read_name(fields)
     spec = WorkflowSpec(
         nodes=nodes,
@@ -87,6 +90,8 @@ class _Surroundings(msgspec.Struct, frozen=True):
     """What the expressions of a graph's nodes may refer to, besides the nodes of their own graph."""
 
     names: frozenset[str]
+    env: frozenset[str]
+    """Variables of the server."""
     outer: frozenset[str] = frozenset()
     """Nodes around a body that are over when it runs."""
 
@@ -159,8 +164,9 @@ class _Reader:
     def _inside(self, draft: _Draft, around: _Surroundings, order: _Order) -> _Surroundings:
         """A `map`'s body sees what is around it; a `workflow` only its input."""
         if draft.stored.type != "map":
-            return _Surroundings(names=frozenset({"nodes", "input", "vars"}))
-        return _Surroundings(names=around.names | {"item", "index"}, outer=around.outer | order.before(draft.stored.id))
+            return _Surroundings(names=NAMES, env=around.env)
+        outer = around.outer | order.before(draft.stored.id)
+        return _Surroundings(names=around.names | {"item", "index"}, env=around.env, outer=outer)
 
     def _read_node(self, item: object, path: str) -> _Draft | None:
         if not isinstance(item, Mapping):
@@ -296,6 +302,8 @@ def _fault_of_reference(
     """A name that cannot exist is refused; what a name holds is known only when it runs."""
     if reference.root not in around.names:
         return f"reads {reference.root!r}, which is not there", ", ".join(sorted(around.names))
+    if reference.root in {"env", SECRETS}:
+        return _fault_of_outside(reference, around)
     if reference.root != "nodes" or not reference.path:
         return None
     name = str(reference.path[0])
@@ -308,3 +316,15 @@ def _fault_of_reference(
         )
     there = ", ".join(sorted(order.before(node) | around.outer)[:20])
     return f"reads the node {name!r}, which is not there", there or "input, vars"
+
+
+def _fault_of_outside(reference: Reference, around: _Surroundings) -> tuple[str, str] | None:
+    """What comes from outside is read by a name that stands there, so that nothing but it has to be known. Whether a
+    workspace has a secret is seen when it is submitted."""
+    root = reference.root
+    if len(reference.path) != 1 or not isinstance(reference.path[0], str):
+        return f"reads {reference}, and not one text by its name", f"{root}.NAME"
+    if root == "env" and reference.path[0] not in around.env:
+        words = ", ".join(sorted(around.env)) or "none: the setting expressions.env names no variable"
+        return f"reads the variable {reference.path[0]!r}, which is not given to workflows here", words
+    return None

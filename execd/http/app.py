@@ -33,6 +33,7 @@ from execd.http.origins import is_trusted_origin
 from execd.http.output import OutputRoutes
 from execd.http.pages import PageRoutes
 from execd.http.problems import answer_defect, answer_execd_error, answer_framework_error
+from execd.http.secrets import SecretRoutes
 from execd.http.streams import StreamRoutes
 from execd.http.tokens import TokenRoutes
 from execd.http.websocket import SocketRoutes
@@ -56,6 +57,7 @@ ROUTES = (
     RunRoutes,
     HistoryRoutes,
     TokenRoutes,
+    SecretRoutes,
     HealthRoutes,
     PageRoutes,
 )

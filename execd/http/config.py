@@ -41,6 +41,8 @@ class HttpConfig:
     """The most a run may ask for."""
     jobs_secret: str = field(default="", repr=False)
     """What engines elsewhere sign their reports with; without one they cannot report, and kind `external` is refused."""
+    env_names: frozenset[str] = frozenset()
+    """Variables of the server that workflows may read."""
     page_dir: Path | None = None
     """The directory of `index.html` and what it loads; None serves a placeholder."""
     version: str = "0"

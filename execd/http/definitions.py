@@ -14,7 +14,10 @@ from execd.core.definitions import MAX_VERSION, Draft, document_of, hide_env, pa
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.events import DefinitionId
 from execd.core.fields import Faults, Fields, Range, text_fault
-from execd.core.requests import warnings_of
+from execd.core.plain_credentials import warn_of_credentials
+from execd.core.requests import parse_request, warnings_of
+from execd.core.secret_names import faults_of_missing
+from execd.core.workflows import ExecutionSpec
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
 from execd.http.beside import read_beside
@@ -66,13 +69,14 @@ class DefinitionListView(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class ValidityView(msgspec.Struct, frozen=True, omit_defaults=True):
+class ValidityView(msgspec.Struct, frozen=True):
     """Whether it could be saved, and everything that is wrong with it."""
 
     valid: bool
     errors: tuple[FieldFault, ...]
     warnings: tuple[FieldFault, ...] = ()
-    """What a run will not do, or not as its author may think; never a reason to refuse."""
+    """What is allowed and may be unwise, or is not what its author may think: a credential that stands there in clear, a secret
+    the workspace has not yet, what a flow will not do. Never a reason to refuse."""
 
 
 class VersionConflictError(ConflictError):
@@ -161,14 +165,22 @@ class DefinitionRoutes:
         return json_response(_detail_of(saved, identity), status=201, headers=headers)
 
     async def validate(self) -> Response:
-        await require(self._front, request, Role.VIEWER)
+        identity = await require(self._front, request, Role.VIEWER)
+        warnings: list[FieldFault] = []
         try:
             body = await read_document(request, self._front.config)
-            await read_beside(lambda: parse_definition(body, self._front.script_tools))
+            warnings += warn_of_credentials(body)
+            spec = await read_beside(lambda: self._read_spec(body))
         except InvalidRequestError as error:
-            return json_response(ValidityView(valid=False, errors=error.faults))
-        warnings = await read_beside(lambda: warnings_of(body))
-        return json_response(ValidityView(valid=True, errors=(), warnings=warnings))
+            return json_response(ValidityView(valid=False, errors=error.faults, warnings=tuple(warnings)))
+        warnings += await read_beside(lambda: warnings_of(body))
+        known = {head.name for head in await self._front.engine.vault.list(identity.workspace)}
+        warnings += faults_of_missing(spec, known=known)
+        return json_response(ValidityView(valid=True, errors=(), warnings=tuple(warnings)))
+
+    def _read_spec(self, body: object) -> ExecutionSpec:
+        parse_definition(body, self._front.script_tools)
+        return parse_request(body, self._front.script_tools).spec
 
     async def list_all(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)

@@ -17,6 +17,7 @@ from execd.core.events import (
     DefinitionId,
     Event,
     ExecutionId,
+    InputReceived,
     NodeCompleted,
     NodeFailed,
 )
@@ -70,7 +71,7 @@ EVENTS_PAGE_BYTES = 1024 * 1024
 
 EXTERNAL = "external"
 """The kind of what an engine elsewhere does."""
-NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed]})
+NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
 
 COMMANDS: dict[str, Callable[[str], Command]] = {
     "cancel": lambda user: Cancel(by=user),

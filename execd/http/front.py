@@ -72,7 +72,10 @@ class Front:
     @property
     def script_tools(self) -> ScriptTools:
         """What requests are read against."""
-        return ScriptTools(runtimes=self.runtimes, defaults=self.config.defaults, caps=self.config.caps)
+        config = self.config
+        return ScriptTools(
+            runtimes=self.runtimes, defaults=config.defaults, caps=config.caps, env_names=config.env_names
+        )
 
     async def may_stay(self, identity: Identity) -> bool:
         """Whether a stream of theirs may go on. A store that is away takes nobody's access; the next look asks again."""

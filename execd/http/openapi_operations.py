@@ -107,6 +107,7 @@ def _command(name: str, about: str) -> Operation:
     )
 
 
+SECRET = f"{API}/secrets/{{secret_name}}"
 SAVED = f"{API}/definitions/{{definition_id}}"
 PAGE = (
     Parameter(name="cursor", about="`next_cursor` of the page before."),
@@ -138,8 +139,8 @@ DEFINITION_OPERATIONS = (
     Operation(
         method="post", path=f"{API}/definitions/validate", id="validate_definition", about="Check without saving.",
         tag="definitions", body="DefinitionBody", takes_yaml=True, answer="ValidityView", problems=(413, 415),
-        details="200 whatever is wrong with it: `errors` names every fault; of a flow `warnings` says what it will not do. Whether "
-        "its name is free is not asked.",
+        details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked. `warnings` "
+        "names credentials that stand there in clear, secrets that are not there yet, and what a flow will not do.",
     ),
     Operation(
         method="get", path=SAVED, id="show_definition", about="Look one up, by id or name.", tag="definitions",
@@ -283,6 +284,24 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="delete", path=f"{API}/tokens/{{token_id}}", id="revoke_token", about="Make a token worthless.",
         tag="access", role="admin", status=204, problems=(404,), details="Sessions and tickets made from it end too.",
+    ),
+    Operation(
+        method="get", path=f"{API}/secrets", id="list_secrets", about="List the workspace's secrets, without values.",
+        tag="access", answer="SecretListView",
+    ),
+    Operation(
+        method="put", path=SECRET, id="set_secret", about="Set a secret.", tag="access", role="admin", body="SecretBody",
+        answer="SecretView", problems=(409, 413, 415),
+        details="201 for a new one. It is kept encrypted and never shown again; what runs reads the new value from its next "
+        "step on. 409: it comes from the server's settings, or the workspace has 1000 secrets.",
+    ),
+    Operation(
+        method="get", path=SECRET, id="show_secret", about="Say who set a secret, and when.", tag="access",
+        answer="SecretView", problems=(404,),
+    ),
+    Operation(
+        method="delete", path=SECRET, id="delete_secret", about="Delete a secret.", tag="access", role="admin",
+        status=204, problems=(404, 409), details="What runs and reads it later fails there.",
     ),
     Operation(
         method="post", path=f"{API}/tickets", id="make_ticket", about="Make a one-use credential for a URL.",

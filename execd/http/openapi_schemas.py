@@ -14,9 +14,11 @@ from msgspec import Meta
 from execd.core.definitions import MAX_VERSION
 from execd.core.errors import FieldFault
 from execd.core.event_types import EVENT_TYPES
+from execd.core.masking import MIN_SECRET_CHARS
 from execd.core.parsing import MAX_RETRIES
 from execd.core.requests import KINDS
 from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
+from execd.core.secret_names import MAX_SECRET_CHARS, VALUE_WORDS
 from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
 from execd.http.node_views import NodeView
@@ -25,6 +27,7 @@ from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
 from execd.http.openapi_n8n_schemas import drawing_schemas
 from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
+from execd.http.secrets import SecretListView, SecretView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
 
 
@@ -37,6 +40,10 @@ class ScriptBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
     args: Annotated[list[str], Meta(max_length=MAX_ARGS)] | None = None
     env: dict[str, str] | None = None
+    secrets: Annotated[
+        dict[str, str] | None,
+        Meta(description="Variables whose values are secrets of the workspace: their names, by the variable's."),
+    ] = None
     stdin: Annotated[str, Meta(description="Fixed text for stdin.")] | None = None
     stdin_open: Annotated[bool, Meta(description="Whether stdin stays open for what is sent while it runs.")] | None = (
         None
@@ -105,6 +112,12 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     role: Literal["viewer", "runner", "admin"] | None = None
     workspace: Annotated[str, Meta(description="The caller's own.")] | None = None
     expires_in_s: Annotated[float, Meta(ge=1)] | None = None
+
+
+class SecretBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A secret to keep."""
+
+    value: Annotated[str, Meta(min_length=MIN_SECRET_CHARS, max_length=MAX_SECRET_CHARS, description=VALUE_WORDS)]
 
 
 class LoginBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -182,8 +195,19 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
 OTHERS = (NodeView, SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
-SAVED = (DefinitionDetail, DefinitionListView, ValidityView)
-BODIES = (ScriptBody, ExternalBody, RunBody, StdinBody, InputBody, RetryBody, TokenBody, LoginBody, EmptyBody)
+SAVED = (DefinitionDetail, DefinitionListView, ValidityView, SecretView, SecretListView)
+BODIES = (
+    ScriptBody,
+    ExternalBody,
+    RunBody,
+    StdinBody,
+    InputBody,
+    RetryBody,
+    TokenBody,
+    SecretBody,
+    LoginBody,
+    EmptyBody,
+)
 
 
 CHANGED_VERSION = {

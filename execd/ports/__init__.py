@@ -45,6 +45,7 @@ from execd.ports.runner import (
     RunnerReport,
     Started,
 )
+from execd.ports.secrets import Cipher, SecretHead, SecretStore, SecretUnreadableError, StoredSecret, Vault
 from execd.ports.store import (
     Append,
     Create,
@@ -79,6 +80,7 @@ __all__ = [
     "Cancel",
     "Check",
     "Chunk",
+    "Cipher",
     "Command",
     "Create",
     "Definition",
@@ -122,10 +124,14 @@ __all__ = [
     "RunnerReport",
     "SaveOutcome",
     "Saved",
+    "SecretHead",
+    "SecretStore",
+    "SecretUnreadableError",
     "SendStdin",
     "Started",
     "Store",
     "Stored",
+    "StoredSecret",
     "StreamedEvent",
     "Submission",
     "Subscription",
@@ -133,6 +139,7 @@ __all__ = [
     "Timings",
     "Token",
     "TokenStore",
+    "Vault",
     "Write",
     "WriteOutcome",
 ]

@@ -12,6 +12,7 @@ from execd.core.errors import ExecdError
 from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.job_reports import JobReport
 from execd.core.workflows import ExecutionSpec
+from execd.ports.secrets import Vault
 from execd.ports.store import DefinitionStore, ExecutionRecord, Store, TokenStore
 
 
@@ -67,6 +68,9 @@ class ProvideInput(Command, frozen=True):
     prompt_id: str
     values: Mapping[str, Any]
     """Texts, unless every answer is taken."""
+
+    def __repr__(self) -> str:
+        return f"ProvideInput({self.prompt_id})"  # an answer may be secret
 
 
 class Report(Command, frozen=True):
@@ -157,6 +161,7 @@ class Engine(Protocol):
         """Store a request and queue it.
 
         Raises:
+            InvalidRequestError: it names a secret the workspace has not.
             OverloadedError: the queue is full.
             IdempotencyConflictError: the key was used for another request.
             StoreUnavailableError: it may or may not have been accepted.
@@ -191,6 +196,9 @@ class Engine(Protocol):
 
     @property
     def definitions(self) -> DefinitionStore: ...
+
+    @property
+    def vault(self) -> Vault: ...
 
     async def readiness(self) -> Mapping[str, str]:
         """Say of each part `ok` or what is wrong with it; ready means all are `ok`."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import trio
 
+from execd.core.errors import InvalidRequestError
 from execd.core.events import Event, InputRequired, NodeSkipped, ResultStored, Status
 from execd.core.yaml_text import parse_yaml
 from execd.embed import EmbeddedEngine, Run, open_engine
@@ -248,3 +249,33 @@ async def test_the_examples_run(name: str, targets: list[str], tmp_path: Path) -
 
     assert (end.status, end.error) == ("completed", None)
     assert [request.target for request in server.requests] == targets
+
+
+def read_files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
+
+
+@pytest.mark.behaviour(28)
+async def test_a_flow_sends_the_secrets_it_names_and_shows_none(tmp_path: Path) -> None:
+    """The server gets the value and echoes it; nothing that is kept or told has it. One that is not there is refused at submit,
+    with its place."""
+    step = {
+        "id": "a",
+        "method": "POST",
+        "headers": {"X-Key": "Key {{ .secrets.KEY }}"},
+        "body": {"k": "{{ .secrets.KEY }}"},
+        "validations": [{"httpStatusCode": 200}, {"jsonpath": ".body", "contains": "k"}],
+    }
+    async with world(tmp_path, shop) as (engine, server):
+        config = {"secrets": ["KEY"], "nodes": [{**step, "url": server.url("/x")}]}
+        with pytest.raises(InvalidRequestError) as refused:
+            await engine.submit_request({"kind": "flow", **config})
+        assert refused.value.faults[0].path == "secrets[0]"
+        await engine.set_secret("KEY", "s3cr3t-value")
+        events, end = await run_flow(engine, config)
+        (sent,) = server.requests
+
+    assert end.status is Status.COMPLETED
+    assert (dict(sent.headers)["x-key"], b"s3cr3t-value" in sent.body) == ("Key s3cr3t-value", True)
+    assert b"s3cr3t" not in msgspec.json.encode([msgspec.to_builtins(event) for event in events], enc_hook=repr)
+    assert b"s3cr3t" not in read_files(tmp_path)

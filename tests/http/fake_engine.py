@@ -10,8 +10,10 @@ import msgspec
 import trio
 
 from execd.actors.broadcast import BroadcastLog, Cursor
+from execd.adapters.aes_cipher import AesCipher
 from execd.adapters.memory_definitions import MemoryDefinitions
 from execd.adapters.memory_store import MemoryStore
+from execd.adapters.secret_vault import SecretVault
 from execd.core.codec import StoredEvent, number_fact
 from execd.core.errors import ConflictError, IdempotencyConflictError, NotFoundError, TooManyStreamsError
 from execd.core.event_parts import StreamTotals, Usage
@@ -54,6 +56,7 @@ class FakeEngine:
         self.command_error: Exception | None = None
         self.is_draining = False
         self._logs: dict[ExecutionId, BroadcastLog] = {}
+        self._vault = SecretVault(self.memory.secrets, AesCipher([b"k" * 32]), fixed={"FIXED": "fixed-value"})
 
     @property
     def store(self) -> MemoryStore:
@@ -62,6 +65,10 @@ class FakeEngine:
     @property
     def tokens(self) -> MemoryStore:
         return self.memory
+
+    @property
+    def vault(self) -> SecretVault:
+        return self._vault
 
     @property
     def definitions(self) -> MemoryDefinitions:

@@ -13,7 +13,9 @@ import trio
 
 from execd.actors.call_runner import Callers
 from execd.actors.engine import LocalEngine
+from execd.adapters.aes_cipher import AesCipher
 from execd.adapters.memory_store import MemoryStore
+from execd.adapters.secret_vault import SecretVault
 from execd.bootstrap import Capacities, Parts, run_actors
 from execd.core.codec import decode_event
 from execd.core.errors import OverloadedError
@@ -111,6 +113,7 @@ async def open_world(
     settings: Settings = TEST_SETTINGS,
     capacity: int | None = None,
     callers: Callers | None = None,
+    vault: SecretVault | None = None,
 ) -> AsyncIterator[World]:
     """Run the real actors; `capacity` sets every mailbox, 0 hands each message over directly."""
     chosen = store or MemoryStore()
@@ -121,6 +124,7 @@ async def open_world(
             store=chosen,
             tokens=chosen,
             definitions=chosen.definitions,
+            vault=vault or SecretVault(chosen.secrets, AesCipher([b"k" * 32])),
             runner=runner,
             now=virtual_now,
             capacities=sizes,

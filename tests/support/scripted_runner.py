@@ -14,7 +14,7 @@ from execd.core.errors import ConflictError, OverloadedError, RunnerUnavailableE
 from execd.core.event_parts import Usage
 from execd.core.events import Stream
 from execd.core.outcome import ExitRecord, PodState
-from execd.ports import Chunk, Exited, Frame, PodObservation, PodRequest, RunnerReport, Started
+from execd.ports import Chunk, Dropped, Exited, Frame, PodObservation, PodRequest, RunnerReport, Started
 
 Script = Callable[["ScriptedPod"], Awaitable[None]]
 
@@ -61,6 +61,10 @@ class ScriptedPod:
     async def write(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
         """As the program: write to a stream; waits while nobody reads."""
         await self._tx.send(Chunk(stream=stream, data=data))
+
+    async def drop(self, count: int, stream: Stream = Stream.STDOUT) -> None:
+        """As the output limit: say how much was written beyond it, just before the end."""
+        await self._tx.send(Dropped(stream=stream, dropped_bytes=count))
 
     async def exit(self, code: int | None = 0, *, signal: int | None = None, cancelled: bool = False) -> None:
         """As the program: end."""

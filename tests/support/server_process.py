@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 
 STOP_S = 30
+LOG_LINES = 10_000
+"""Of its log, the last ones are kept."""
 
 
 class ServerProcess:
@@ -35,7 +37,8 @@ class ServerProcess:
         self.url: str = found["url"]
         self.token: str = found["token"]
         # A pipe that nobody reads would stop the server at its 64 KiB of log.
-        self._reader = threading.Thread(target=deque, args=(self._process.stderr, 0), daemon=True)
+        self.log: deque[bytes] = deque(maxlen=LOG_LINES)
+        self._reader = threading.Thread(target=self.log.extend, args=(self._process.stderr,), daemon=True)
         self._reader.start()
 
     def _wait_ready(self) -> dict[str, str]:

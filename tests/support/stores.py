@@ -24,6 +24,7 @@ class TroubledStore(MemoryStore):
         if contents is not None:
             self.records, self.journals, self.leases = contents.records, contents.journals, contents.leases
             self.definitions = contents.definitions
+            self.secrets = contents.secrets
         self.is_away = False
         self.gate: trio.Event | None = None
         self.s_per_event = 0.0

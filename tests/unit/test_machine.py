@@ -34,6 +34,7 @@ from execd.core.nodes import type_of
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.outcome import ExitRecord, Outcome, PodState, classify
+from execd.core.outside import NOTHING
 from execd.core.signals import (
     AskSlot,
     Begin,
@@ -102,10 +103,11 @@ class World:
         self.scripts: list[ScriptSpec] = []
         self.timers: list[tuple[NodeId, int]] = []
         self.calls: list[LaunchCall] = []
+        self.outside = NOTHING
 
     def hear(self, signal: Signal) -> None:
         before = self.state.head_seq
-        self.state, orders = step(self.state, signal)
+        self.state, orders = step(self.state, signal, outside=self.outside)
         told = 0
         for order in orders:
             match order:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from execd.core.errors import ConfigurationError
-from execd.settings import Settings, load_runtimes, load_settings
+from execd.settings import Settings, load_runtimes, load_settings, read_allowed_env
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -114,3 +114,41 @@ def test_streams_are_served_by_the_numbers_that_were_promised() -> None:
     stream = Settings().stream
 
     assert (stream.heartbeat_s, stream.lifetime_s, stream.per_workspace) == (15.0, 1800.0, 5)
+
+
+def test_secrets_may_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
+    """Under the name as it is written there, beside the section's own fields; nothing shows a value."""
+    path = tmp_path / "execd.toml"
+    path.write_text('[secrets]\nkey_file = "/k"\nApi_Token = "from-file"\nOTHER = "other"\n')
+
+    loaded = load_settings(
+        config_file=path, environ={"EXECD_SECRETS__OTHER": "from-env", "EXECD_SECRETS__OLD_KEYS": "a,b"}
+    )
+
+    assert loaded.secrets.values == {"Api_Token": "from-file", "OTHER": "from-env"}
+    assert (loaded.secrets.key_file, loaded.secrets.old_keys) == (Path("/k"), ("a", "b"))
+    assert "from-" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"EXECD_SECRETS__BAD-NAME": "long enough"}, "BAD-NAME"),
+        ({"EXECD_SECRETS__SHORT": "abc"}, "SHORT"),
+        ({"EXECD_SECRETS__MASK": "it is ***"}, "MASK"),
+        ({"EXECD_EXPRESSIONS__ENV": "REGION,EXECD_TOKEN"}, "EXECD_TOKEN"),
+    ],
+)
+def test_a_wrong_secret_is_named_and_not_shown(environ: dict[str, str], named: str) -> None:
+    """The message goes to a log."""
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        load_settings(environ=environ)
+
+    assert "long enough" not in str(caught.value)
+
+
+def test_only_allowed_variables_are_given_to_expressions() -> None:
+    """And of these only what is set."""
+    chosen = load_settings(environ={"EXECD_EXPRESSIONS__ENV": "PATH,EXPRESSION_TEST_UNSET"})
+
+    assert list(read_allowed_env(chosen)) == ["PATH"]

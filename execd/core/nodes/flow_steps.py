@@ -86,6 +86,9 @@ class FlowStepType(_FlowType[FlowStepSpec]):
     spec_type = FlowStepSpec
     takes_place = True
 
+    def secrets(self, spec: FlowStepSpec) -> Mapping[str, str]:
+        return {name: name for name in spec.secrets}
+
     def begin(self, spec: FlowStepSpec, values: Any, at: datetime) -> Beginning:
         begun = spec.step.begin(_moment(spec, values, at), _told(spec, values), at)
         match begun:

@@ -134,6 +134,10 @@ class NodeType(ABC, Generic[S]):
         """Name the ports it has besides `out` and `error`."""
         return ()
 
+    def secrets(self, spec: S) -> Mapping[str, str]:
+        """Give the variables that are secrets, by name; those that its expressions read are not among them."""
+        return {}
+
     def templated(self, spec: S) -> Any:
         """Give the fields that may hold expressions, by name."""
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,9 @@ class WholeScriptType(NodeType[ScriptSpec]):
 
     def read(self, fields: Fields, reading: Reading) -> ScriptSpec:
         return read_program(fields, reading.faults, reading.tools)
+
+    def secrets(self, spec: ScriptSpec) -> Mapping[str, str]:
+        return spec.secrets
 
     def begin(self, spec: ScriptSpec, values: Any, at: datetime) -> Runs:
         return Runs(spec)
@@ -51,6 +54,9 @@ class StepType(NodeType[StepSpec]):
         if fields.has("input") and fields.has("stdin"):
             fields.fault("input", "stands beside stdin", "one of input, stdin")
         return StepSpec(script=read_program(fields, reading.faults, reading.tools), input=fields.raw("input"))
+
+    def secrets(self, spec: StepSpec) -> Mapping[str, str]:
+        return spec.script.secrets
 
     def templated(self, spec: StepSpec) -> Any:
         return {"input": spec.input, "args": list(spec.script.args), "env": dict(spec.script.env)}

@@ -14,8 +14,8 @@ from execd.core.nodes.kinds import Asks, Beginning, NodeType, Reading, Waits, as
 
 MAX_PROMPTS = 50
 MAX_TEXT_CHARS = 10_000
-_PROMPTS = "a list of {key, label, choices, default}"
-_PROMPT_FIELDS = ("key", "label", "choices", "default")
+_PROMPTS = "a list of {key, label, choices, default, secret}"
+_PROMPT_FIELDS = ("key", "label", "choices", "default", "secret")
 _MOMENT = "a moment such as 2026-01-31T09:00:00Z, or an expression that gives one"
 MAX_WAIT_S = 366 * 24 * 3600.0
 """A year: whoever waits longer wants a schedule."""
@@ -119,9 +119,13 @@ def _read_prompt(fields: Fields) -> Prompt:
     default = fields.text("default", max_chars=MAX_TEXT_CHARS, accepted="text")
     if choices and default is not None and "{{" not in default and default not in choices:
         fields.fault("default", "is none of the choices", ", ".join(choices))
+    is_secret = fields.flag("secret", default=False)
+    for name in ("choices", "default"):
+        if is_secret and fields.has(name):
+            fields.fault(name, "stands beside secret, where everybody can read it", f"no {name}, or no secret")
     key = fields.required_text("key", max_chars=64, accepted="the name of the answer")
     label = fields.text("label", max_chars=MAX_TEXT_CHARS, accepted="the question") or key
-    return Prompt(key=key, label=label, choices=choices, default=default)
+    return Prompt(key=key, label=label, choices=choices, default=default, secret=is_secret)
 
 
 def _optional_text(value: Any) -> str | None:
