@@ -152,6 +152,7 @@ def _http_config(settings: Settings) -> HttpConfig:
         lifetime_s=stream.lifetime_s,
         defaults=sandbox.defaults,
         caps=sandbox.caps,
+        definition_limits=settings.definitions.limits,
         jobs_secret=settings.jobs.secret,
         page_dir=packaged_page(),
         version=VERSION,

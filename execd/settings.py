@@ -17,6 +17,7 @@ import msgspec
 from execd.core.errors import ConfigurationError
 from execd.core.runtimes import Runtimes, parse_runtimes
 from execd.core.specs import Limits
+from execd.ports import DefinitionLimits
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -87,6 +88,21 @@ class StoreSettings(_Section, frozen=True):
     """How long an instance from which nothing is heard still counts as alive; it is renewed every third of that. When it is
     over, other instances on the same store take over what it had. Much shorter, and a slow store looks like a death; longer,
     and what a dead instance ran waits longer. With SQLite, one process per file, nobody waits for it."""
+
+
+class DefinitionSettings(_Section, frozen=True):
+    """How many saved scripts and workflows are kept; 0 means no limit."""
+
+    per_workspace: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    """Definitions of one workspace; one more is refused, because nobody can tell which one is not wanted. People have dozens:
+    with a thousand, a program saves where it should run."""
+    versions: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    """Versions kept of each definition. With the next one the oldest is dropped, and the answer says so: a refusal would stop
+    whoever deploys. A thousand are a hundred days of ten changes each. What ran keeps a copy of its own."""
+
+    @property
+    def limits(self) -> DefinitionLimits:
+        return DefinitionLimits(per_workspace=self.per_workspace, versions=self.versions)
 
 
 class Caps(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -216,6 +232,7 @@ class Settings(_Section, frozen=True):
     stream: StreamSettings = StreamSettings()
     queue: QueueSettings = QueueSettings()
     store: StoreSettings = StoreSettings()
+    definitions: DefinitionSettings = DefinitionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     outbound: OutboundSettings = OutboundSettings()
     jobs: JobsSettings = JobsSettings()
