@@ -21,6 +21,7 @@ import trio
 from msgspec.structs import asdict
 
 from execd.client_cursor import Arrival, Backoff, Cursor
+from execd.client_definitions import RemoteDefinitions
 from execd.client_errors import (
     AnswerError,
     RemoteError,
@@ -30,6 +31,7 @@ from execd.client_errors import (
     error_from_answer,
 )
 from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
+from execd.client_sending import ATTEMPTS
 from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError, TooManyStreamsError
@@ -52,8 +54,6 @@ PATIENCE_S = 120.0
 """How long a stream is tried again without any contact before it is given up: a slow restart of the server fits."""
 CLOSE_S = 2.0
 """How long closing a stream may take; it waits for nothing but the socket's own close."""
-ATTEMPTS = 3
-"""How often a request that may be repeated safely is sent before its error is shown."""
 
 
 class Reconnecting(msgspec.Struct, frozen=True):
@@ -82,6 +82,7 @@ class Client:
         self._http = http
         self._on_reconnecting = on_reconnecting
         self._patience_s = patience_s
+        self.definitions = RemoteDefinitions(self._send)
 
     # --- executions
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 import trio
 
-from execd.bootstrap import open_local_engine
+from execd.bootstrap import now_utc, open_local_engine
 from execd.core.again import FAILED, START, nodes_of, spec_from, spec_until
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
@@ -27,6 +27,8 @@ from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
 from execd.core.workflows import decode_spec
+from execd.embed_definitions import EmbeddedDefinitions
+from execd.library import Library
 from execd.ports import (
     Cancel,
     Engine,
@@ -158,12 +160,19 @@ class Run:
 
 
 class EmbeddedEngine:
-    """What `open_engine` gives."""
+    """What `open_engine` gives. `definitions` has what is saved."""
 
     def __init__(self, engine: Engine, runtimes: Runtimes, settings: Settings) -> None:
         self.port = engine
         self._runtimes = runtimes
         self._settings = settings
+        library = Library(engine.definitions, tools=self._tools, limits=settings.definitions.limits, now=now_utc)
+        self.definitions = EmbeddedDefinitions(engine, library, self._run)
+
+    @property
+    def _tools(self) -> ScriptTools:
+        sandbox = self._settings.sandbox
+        return ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
 
     async def submit(
         self,
@@ -218,9 +227,7 @@ class EmbeddedEngine:
         return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
 
     async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
-        sandbox = self._settings.sandbox
-        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps)
-        request = parse_request(body, tools)
+        request = parse_request(body, self._tools)
         submission = Submission(
             workspace=WorkspaceId(workspace),
             user=user,

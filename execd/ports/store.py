@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -228,6 +228,12 @@ class Definition(DefinitionHead, frozen=True, kw_only=True):
 
     body: bytes
     """The fields of a request of this kind as JSON, as their author wrote them."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body as an object."""
+        fields: dict[str, Any] = msgspec.json.decode(self.body)
+        return fields
 
 
 class DefinitionFilter(msgspec.Struct, frozen=True, kw_only=True):
