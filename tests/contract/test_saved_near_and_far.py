@@ -203,6 +203,19 @@ async def test_a_run_has_its_version_and_its_input(saved: Saved) -> None:
     assert caught.value.code == "idempotency_conflict"
 
 
+async def test_one_node_of_what_is_saved_can_be_run(saved: Saved) -> None:
+    """With what it needs, and nothing else; a node there is not is named."""
+    two = [*FLOW["nodes"], {"id": "after", "type": "set", "needs": ["say"], "values": 1}]
+    await saved.definitions.save(FLOW | {"nodes": two})
+
+    run = await saved.definitions.run("team/flow", idempotency_key="a", until="say")
+
+    assert (await saved.finish(run.id))[1].outputs == {"say": "Hello Ada"}
+    with pytest.raises(ExecdError) as caught:
+        await saved.definitions.run("team/flow", idempotency_key="b", until="nope")
+    assert (caught.value.code, [fault.path for fault in caught.value.faults]) == ("invalid_request", ["until"])
+
+
 async def test_a_script_gets_its_input_on_stdin(saved: Saved) -> None:
     """As JSON, unless its definition says what is there."""
     await saved.definitions.save(HELLO)
