@@ -52,7 +52,7 @@ def save(**options: Any) -> None:
 
 
 @definition.command("list")
-@click.option("--kind", help="Only these: script, workflow, external.")
+@click.option("--kind", type=click.Choice(["script", "workflow", "flow", "external"]), help="Only these.")
 @click.option("--name", help="Only those with this in their name.")
 @click.option("--limit", type=FIRST, default=50, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
