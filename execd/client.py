@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -20,9 +20,9 @@ import msgspec
 import trio
 from msgspec.structs import asdict
 
-from execd.client_cursor import Arrival, Backoff, Cursor
+from execd.client_cursor import Backoff, Cursor
+from execd.client_definitions import RemoteDefinitions
 from execd.client_errors import (
-    AnswerError,
     RemoteError,
     UncertainError,
     UnreachableError,
@@ -31,7 +31,9 @@ from execd.client_errors import (
 )
 from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
 from execd.client_secrets import RemoteSecrets
-from execd.client_sse import EventStreamParser, ServerSentEvent
+from execd.client_sending import ATTEMPTS
+from execd.client_sse import EventStreamParser
+from execd.client_streams import check_stream, read_stream
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ExecdError, TooManyStreamsError
 from execd.core.event_types import EVENT_TYPES
@@ -51,10 +53,6 @@ SILENCE_S = 45.0
 """A stream that gave not even a heartbeat (15 s by default) for so long is dead: three are missing."""
 PATIENCE_S = 120.0
 """How long a stream is tried again without any contact before it is given up: a slow restart of the server fits."""
-CLOSE_S = 2.0
-"""How long closing a stream may take; it waits for nothing but the socket's own close."""
-ATTEMPTS = 3
-"""How often a request that may be repeated safely is sent before its error is shown."""
 
 
 class Reconnecting(msgspec.Struct, frozen=True):
@@ -84,6 +82,7 @@ class Client:
         self._on_reconnecting = on_reconnecting
         self._patience_s = patience_s
         self.secrets = RemoteSecrets(self._send)
+        self.definitions = RemoteDefinitions(self._send)
 
     # --- executions
 
@@ -225,7 +224,7 @@ class Client:
                     if response is None:
                         return
                     is_connected = True
-                    async with aclosing(_read_stream(response, parser, cursor)) as arriving:
+                    async with aclosing(read_stream(response, parser, cursor)) as arriving:
                         async for stored in arriving:
                             backoff.reset()
                             yield stored  # as_safe_channel closes this generator
@@ -250,7 +249,7 @@ class Client:
         query = {} if rhythm is None else {name: value for name, value in asdict(rhythm).items() if value is not None}
         try:
             async with self._http.stream("GET", path, params=query, headers=headers, timeout=timeout) as response:
-                await _check_stream(response)
+                await check_stream(response)
                 yield None if response.status_code == httpx2.codes.NO_CONTENT else response
         except httpx2.TransportError as error:
             raise UnreachableError(_transport_message(error)) from error
@@ -334,64 +333,6 @@ async def open_client(
 
 def _execution_path(execution_id: ExecutionId) -> str:
     return f"/executions/{quote(execution_id, safe='')}"
-
-
-async def _check_stream(response: httpx2.Response) -> None:
-    if response.status_code == httpx2.codes.NO_CONTENT:
-        return
-    if response.status_code != httpx2.codes.OK:
-        raise error_from_answer(response.status_code, response.headers, await response.aread())
-    media_type = response.headers.get("content-type", "")
-    if not media_type.startswith("text/event-stream"):
-        raise AnswerError(f"the stream is {media_type or 'of no media type'} instead of text/event-stream")
-
-
-@asynccontextmanager
-async def _open_chunks(response: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Give the raw bytes of a response; leaving ends every generator httpx2 has put around them.
-
-    httpx2 nests generators and closes none of the inner ones, so stopping early leaves them to the garbage collector.
-    Read on after the close, they end by themselves: what is buffered comes, then an error passes through them all.
-    """
-    chunks = response.aiter_raw()
-    try:
-        yield chunks
-    finally:
-        with trio.move_on_after(CLOSE_S, shield=True), suppress(httpx2.TransportError, httpx2.StreamError):
-            await response.aclose()
-            async for _ in chunks:
-                pass
-
-
-async def _read_stream(
-    response: httpx2.Response, parser: EventStreamParser, cursor: Cursor
-) -> AsyncGenerator[StoredEvent, None]:
-    """Give the new events of one connection, until it ends, the server evicts this viewer, or the journal ends."""
-    async with _open_chunks(response) as chunks:
-        async for chunk in chunks:
-            for event in parser.feed(chunk):
-                if event.name == "evicted":
-                    return
-                stored = _as_stored(event)
-                if stored is not None and cursor.accept(stored.seq, stored.type) is Arrival.NEW:
-                    yield stored  # its one caller closes it with aclosing
-                if cursor.is_at_end:
-                    return
-
-
-class _Head(msgspec.Struct):
-    seq: int
-    type: str
-    execution_id: str
-
-
-def _as_stored(event: ServerSentEvent) -> StoredEvent | None:
-    """Take a journal's event out of its frame; None for frames that belong to the connection only."""
-    try:
-        head = msgspec.json.decode(event.data, type=_Head)
-    except msgspec.DecodeError:
-        return None
-    return StoredEvent(execution_id=ExecutionId(head.execution_id), seq=head.seq, type=head.type, body=event.data)
 
 
 def _transport_message(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from execd.core.errors import FieldFault
 from execd.core.event_parts import Failure
 from execd.core.events import ExecutionId, Status
 
@@ -94,3 +95,48 @@ class TokenList(msgspec.Struct, frozen=True):
     """The tokens of a workspace."""
 
     items: tuple[TokenView, ...]
+
+
+class DefinitionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a saved definition as it is listed."""
+
+    id: str
+    name: str
+    kind: str
+    version: int
+    workspace: str = ""
+    saved_by: str = ""
+    saved_at: datetime | None = None
+    sha256: str = ""
+    """Of its body as it is stored."""
+    size_bytes: int = 0
+
+
+class DefinitionDetail(DefinitionView, frozen=True, kw_only=True):
+    """One version of a saved definition, with what was saved."""
+
+    body: dict[str, Any]
+    """The fields of a request of its kind, without `kind` and `name`; a viewer does not see values of `env`."""
+
+
+class SavedDefinition(DefinitionDetail, frozen=True, kw_only=True):
+    """The version that was just saved."""
+
+    dropped_versions: int = 0
+    """How many of its oldest versions went for it, by the server's limit."""
+
+
+class DefinitionList(msgspec.Struct, frozen=True):
+    """Some versions: the newest of each definition, those made last first, or those of one, newest first."""
+
+    items: tuple[DefinitionView, ...]
+    next_cursor: str | None = None
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """Whether it could be saved and run, and everything that is wrong with it."""
+
+    valid: bool
+    errors: tuple[FieldFault, ...] = ()
+    warnings: tuple[FieldFault, ...] = ()
+    """What a newer server finds unwise."""

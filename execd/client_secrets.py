@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Protocol
 from urllib.parse import quote
-
-import httpx2
 
 from execd.client_errors import decode_answer
 from execd.client_records import SecretList
-
-ATTEMPTS = 3
-"""Setting the same twice is setting it once."""
-
-
-class Send(Protocol):
-    """Sends a request, and again where that is safe; see `Client`."""
-
-    def __call__(
-        self, method: str, path: str, *, attempts: int = 1, **arguments: Any
-    ) -> Awaitable[httpx2.Response]: ...
+from execd.client_sending import ATTEMPTS, Send
 
 
 class RemoteSecrets:

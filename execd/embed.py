@@ -28,6 +28,8 @@ from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
 from execd.core.secret_names import check_secret
 from execd.core.workflows import decode_spec
+from execd.embed_definitions import EmbeddedDefinitions
+from execd.library import Library
 from execd.ports import (
     Cancel,
     Engine,
@@ -160,12 +162,20 @@ class Run:
 
 
 class EmbeddedEngine:
-    """What `open_engine` gives."""
+    """What `open_engine` gives. `definitions` has what is saved."""
 
     def __init__(self, engine: Engine, runtimes: Runtimes, settings: Settings) -> None:
         self.port = engine
         self._runtimes = runtimes
         self._settings = settings
+        library = Library(engine.definitions, tools=self._tools, limits=settings.definitions.limits, now=now_utc)
+        self.definitions = EmbeddedDefinitions(engine, library, self._run)
+
+    @property
+    def _tools(self) -> ScriptTools:
+        sandbox = self._settings.sandbox
+        names = frozenset(self._settings.expressions.env)
+        return ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps, env_names=names)
 
     async def submit(
         self,
@@ -220,10 +230,7 @@ class EmbeddedEngine:
         return await self._submit(body, workspace=workspace, user=user, idempotency_key=idempotency_key)
 
     async def _submit(self, body: Mapping[str, Any], *, workspace: str, user: str, idempotency_key: str | None) -> Run:
-        sandbox = self._settings.sandbox
-        names = frozenset(self._settings.expressions.env)
-        tools = ScriptTools(runtimes=self._runtimes, defaults=sandbox.defaults, caps=sandbox.caps, env_names=names)
-        request = parse_request(body, tools)
+        request = parse_request(body, self._tools)
         submission = Submission(
             workspace=WorkspaceId(workspace),
             user=user,

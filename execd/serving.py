@@ -25,8 +25,9 @@ from execd.http.access import OWNER_PREFIX, Role, hash_secret, issue_token
 from execd.http.app import make_app
 from execd.http.config import HttpConfig
 from execd.http.server import serve_http
+from execd.packaged import packaged_page
 from execd.ports import Engine
-from execd.settings import Settings, load_runtimes, packaged_page
+from execd.settings import Settings, load_runtimes
 from execd.telemetry import configure_logging
 from execd.version import VERSION
 
@@ -152,6 +153,7 @@ def _http_config(settings: Settings) -> HttpConfig:
         lifetime_s=stream.lifetime_s,
         defaults=sandbox.defaults,
         caps=sandbox.caps,
+        definition_limits=settings.definitions.limits,
         jobs_secret=settings.jobs.secret,
         env_names=frozenset(settings.expressions.env),
         page_dir=packaged_page(),

@@ -18,6 +18,8 @@ from execd.core.errors import ConfigurationError
 from execd.core.runtimes import Runtimes, parse_runtimes
 from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
 from execd.core.specs import Limits
+from execd.packaged import packaged_file
+from execd.ports import DefinitionLimits
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -88,6 +90,21 @@ class StoreSettings(_Section, frozen=True):
     """How long an instance from which nothing is heard still counts as alive; it is renewed every third of that. When it is
     over, other instances on the same store take over what it had. Much shorter, and a slow store looks like a death; longer,
     and what a dead instance ran waits longer. With SQLite, one process per file, nobody waits for it."""
+
+
+class DefinitionSettings(_Section, frozen=True):
+    """How many saved scripts and workflows are kept; 0 means no limit."""
+
+    per_workspace: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    """Definitions of one workspace; one more is refused, because nobody can tell which one is not wanted. People have dozens:
+    with a thousand, a program saves where it should run."""
+    versions: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    """Versions kept of each definition. With the next one the oldest is dropped, and the answer says so: a refusal would stop
+    whoever deploys. A thousand are a hundred days of ten changes each. What ran keeps a copy of its own."""
+
+    @property
+    def limits(self) -> DefinitionLimits:
+        return DefinitionLimits(per_workspace=self.per_workspace, versions=self.versions)
 
 
 class Caps(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -250,6 +267,7 @@ class Settings(_Section, frozen=True):
     stream: StreamSettings = StreamSettings()
     queue: QueueSettings = QueueSettings()
     store: StoreSettings = StoreSettings()
+    definitions: DefinitionSettings = DefinitionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     outbound: OutboundSettings = OutboundSettings()
     jobs: JobsSettings = JobsSettings()
@@ -315,20 +333,6 @@ def load_runtimes(settings: Settings) -> Runtimes:
         ConfigurationError: the file is missing or a table is not a runtime.
     """
     return parse_runtimes(_read_toml(settings.sandbox.runtimes_file or packaged_file("runtimes.toml")))
-
-
-def packaged_file(name: str) -> Path:
-    """Find a file of `config/`: inside the wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "config" / name
-    return inside if inside.exists() else package.parent / "config" / name
-
-
-def packaged_page() -> Path | None:
-    """Find the directory of the page: inside the wheel, or beside the package in a checkout; None where neither is."""
-    package = Path(__file__).parent
-    found = (folder for folder in (package / "web", package.parent / "web") if (folder / "index.html").exists())
-    return next(found, None)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ export class Refusal extends Error {
   }
 }
 
-export async function ask(path, { method = "GET", body, text: raw, mediaType, headers = {} } = {}) {
+export async function ask(path, { method = "GET", body, text: raw, mediaType, isText = false, headers = {} } = {}) {
   const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
@@ -27,6 +27,7 @@ export async function ask(path, { method = "GET", body, text: raw, mediaType, he
     throw new Refusal(0, { detail: "The server does not answer. Is it running?" });
   }
   const text = await response.text();
+  if (response.ok && isText) return text;
   if (response.ok) return text ? JSON.parse(text) : {};
   let problem = {};
   try { problem = JSON.parse(text); } catch { /* a proxy's page: the status says enough */ }

@@ -4,6 +4,7 @@ import { API, ask, randomKey } from "./api.js";
 import { Follower } from "./follower.js";
 import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
+import { SavedList } from "./saved.js";
 import { describeResult, describeTimeLeft, formatBytes, formatSeconds, formatWhen } from "./words.js";
 
 const RECENT_EVERY_MS = 10_000;
@@ -42,6 +43,11 @@ class Page {
     this.nodes = new NodeTree(at("nodes"), {
       onAnswer: (promptId, values) => this.command("input", { prompt_id: promptId, values }),
       onRetry: (begin) => this.retry(begin),
+    });
+    this.saved = new SavedList(at("saved"), {
+      onOpen: (document) => this.loadExample(document),
+      onStarted: (id) => { this.isOwn = true; location.hash = id; },
+      onProblem: (error) => this.showProblem(error),
     });
     this.status = "none";
     this.follower = null;
@@ -406,6 +412,7 @@ class Page {
 
   async refreshRecent() {
     if (at("app").hidden) return;
+    this.saved.refresh();
     try {
       const { items } = await ask("/executions?limit=30");
       at("recent").replaceChildren(...items.map((item) => this.recentItem(item)));

@@ -12,7 +12,9 @@ from execd.ports import (
     Definition,
     DefinitionFilter,
     DefinitionHead,
+    DefinitionLimits,
     DefinitionPage,
+    Full,
     Gone,
     Moved,
     NameTaken,
@@ -31,7 +33,7 @@ class MemoryDefinitions:
         """The place of each in that order, for ever."""
         self._times: dict[DefinitionId, list[RunTimes]] = {}
 
-    async def save_definition(self, definition: Definition) -> SaveOutcome:
+    async def save_definition(self, definition: Definition, *, limits: DefinitionLimits) -> SaveOutcome:
         await trio.lowlevel.checkpoint()
         versions = self._find(definition.workspace, definition.id)
         newest = versions[-1] if versions else None
@@ -42,9 +44,14 @@ class MemoryDefinitions:
         taken = self._find_by_name(definition.workspace, definition.name)
         if taken is not None and taken.id != definition.id:
             return NameTaken(taken.id)
-        self._versions.setdefault(definition.id, []).append(definition)
+        if newest is None and self._is_full(definition.workspace, limits):
+            return Full()
+        kept = self._versions.setdefault(definition.id, [])
+        kept.append(definition)
         self._made.setdefault(definition.id, len(self._made) + 1)
-        return Saved(definition)
+        dropped = max(0, len(kept) - limits.versions) if limits.versions else 0
+        del kept[:dropped]
+        return Saved(definition, dropped)
 
     async def find_definition(
         self, workspace: WorkspaceId, id_or_name: str, *, version: int | None = None
@@ -97,6 +104,10 @@ class MemoryDefinitions:
     def _find(self, workspace: WorkspaceId, definition: DefinitionId) -> list[Definition]:
         versions = self._versions.get(definition, [])
         return versions if versions and versions[-1].workspace == workspace else []
+
+    def _is_full(self, workspace: WorkspaceId, limits: DefinitionLimits) -> bool:
+        count = sum(versions[-1].workspace == workspace for versions in self._versions.values())
+        return bool(limits.per_workspace) and count >= limits.per_workspace
 
     def _find_by_name(self, workspace: WorkspaceId, name: str) -> Definition | None:
         newest = (versions[-1] for versions in self._versions.values())

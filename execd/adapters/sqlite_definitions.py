@@ -15,7 +15,9 @@ from execd.ports import (
     Definition,
     DefinitionFilter,
     DefinitionHead,
+    DefinitionLimits,
     DefinitionPage,
+    Full,
     Gone,
     Moved,
     NameTaken,
@@ -49,8 +51,8 @@ class SqliteDefinitions:
         self._read = read
         self._change = change
 
-    async def save_definition(self, definition: Definition) -> SaveOutcome:
-        return await self._change(lambda db: _save(db, definition))
+    async def save_definition(self, definition: Definition, *, limits: DefinitionLimits) -> SaveOutcome:
+        return await self._change(lambda db: _save(db, definition, limits))
 
     async def find_definition(
         self, workspace: WorkspaceId, id_or_name: str, *, version: int | None = None
@@ -93,7 +95,7 @@ class SqliteDefinitions:
         return await self._change(delete)
 
 
-def _save(db: sqlite3.Connection, definition: Definition) -> SaveOutcome:
+def _save(db: sqlite3.Connection, definition: Definition, limits: DefinitionLimits) -> SaveOutcome:
     newest = _find(db, definition.workspace, "id", definition.id)
     if newest is not None and newest.version != definition.version - 1:
         return Saved(newest) if _is_same(newest, definition) else Moved(newest)
@@ -102,6 +104,8 @@ def _save(db: sqlite3.Connection, definition: Definition) -> SaveOutcome:
     taken = _find(db, definition.workspace, "name", definition.name)
     if taken is not None and taken.id != definition.id:
         return NameTaken(taken.id)
+    if newest is None and _is_full(db, definition.workspace, limits):
+        return Full()
     shared = (definition.name, definition.kind, definition.version)
     if newest is None:
         query = "INSERT INTO definitions (name, kind, version, id, workspace) VALUES (?, ?, ?, ?, ?) RETURNING key"
@@ -110,7 +114,18 @@ def _save(db: sqlite3.Connection, definition: Definition) -> SaveOutcome:
         query = "UPDATE definitions SET name = ?, kind = ?, version = ? WHERE id = ? RETURNING key"
         row = db.execute(query, (*shared, definition.id)).fetchone()
     db.execute(_INSERT_VERSION, (row["key"], *_to_values(definition)))
-    return Saved(definition)
+    dropped = _drop_versions(db, row["key"], until=definition.version - limits.versions) if limits.versions else 0
+    return Saved(definition, dropped)
+
+
+def _is_full(db: sqlite3.Connection, workspace: WorkspaceId, limits: DefinitionLimits) -> bool:
+    (count,) = db.execute("SELECT count(*) FROM definitions WHERE workspace = ?", (workspace,)).fetchone()
+    return bool(limits.per_workspace) and count >= limits.per_workspace
+
+
+def _drop_versions(db: sqlite3.Connection, key: int, *, until: int) -> int:
+    query = "DELETE FROM definition_versions WHERE definition_key = ? AND version <= ?"
+    return db.execute(query, (key, until)).rowcount
 
 
 def _find(

@@ -19,7 +19,7 @@ class _Entry:
 
 
 COMMANDS = {
-    "run": _Entry("run", "Run a script or a workflow and show it live."),
+    "run": _Entry("run", "Run a script or a workflow, from a file or saved, and show it live."),
     "validate": _Entry("validate", "Say everything that is wrong with a workflow, without running it."),
     "watch": _Entry("watch", "Show an execution from its start, or from any event, until its end."),
     "ls": _Entry("listing", "List executions, newest first."),
@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": _Entry("retry", "Run again what ended, whole or from where it broke."),
     "cancel": _Entry("control", "Kill an execution now."),
     "interrupt": _Entry("control", "Let the step in flight finish and start nothing after it."),
+    "definition": _Entry("definition", "Save scripts and workflows to run them by name, and look at what is saved."),
     "serve": _Entry("serve", "Start the server."),
     "token": _Entry("token", "Make, list and revoke tokens."),
     "secret": _Entry("secret", "Set, list and delete secrets."),

@@ -8,7 +8,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from execd.client_records import ExecutionList, ExecutionView, RuntimeView, SecretList, TokenCreated, TokenList
+from execd.client_records import (
+    DefinitionDetail,
+    DefinitionList,
+    ExecutionList,
+    ExecutionView,
+    RuntimeView,
+    SavedDefinition,
+    SecretList,
+    Submitted,
+    TokenCreated,
+    TokenList,
+)
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
 from execd.core.replay import Rhythm
@@ -43,12 +54,50 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None: never."""
 
 
+class Definitions(Protocol):
+    """What is saved, near or far; see `client_definitions.RemoteDefinitions`."""
+
+    async def save(self, body: Mapping[str, Any]) -> SavedDefinition: ...
+
+    async def update(self, id_or_name: str, body: Mapping[str, Any], *, version: int) -> SavedDefinition: ...
+
+    async def find(self, id_or_name: str, *, version: int | None = None) -> DefinitionDetail: ...
+
+    async def list(
+        self, *, kind: str | None = None, name: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> DefinitionList: ...
+
+    async def versions(
+        self, id_or_name: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> DefinitionList: ...
+
+    async def delete(self, id_or_name: str) -> None: ...
+
+    async def export_yaml(self, id_or_name: str, *, version: int | None = None) -> bytes: ...
+
+    async def export_json(self, id_or_name: str, *, version: int | None = None) -> bytes: ...
+
+    async def run(
+        self,
+        id_or_name: str,
+        *,
+        idempotency_key: str,
+        input: Any = None,  # noqa: A002 - the wire's own name
+        version: int | None = None,
+        name: str | None = None,
+        until: str | None = None,
+    ) -> Submitted: ...
+
+
 class Backend(Protocol):
     """execd, near or far. Every method raises an `ExecdError` for what the caller can act on."""
 
     @property
     def outlives_this_process(self) -> bool:
         """Whether what runs goes on when this command ends."""
+
+    @property
+    def definitions(self) -> Definitions: ...
 
     async def runtimes(self) -> Sequence[RuntimeView]: ...
 

@@ -15,6 +15,7 @@ import trio
 
 from execd.bootstrap import now_utc
 from execd.cli.backend import RunRequest, TokenRequest
+from execd.cli.embedded_definitions import DefinitionsHere, check_runs_here
 from execd.client_records import (
     ExecutionList,
     ExecutionView,
@@ -66,6 +67,7 @@ class EmbeddedBackend:
     def __init__(self, engine: EmbeddedEngine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
+        self.definitions = DefinitionsHere(engine)
 
     async def runtimes(self) -> Sequence[RuntimeView]:
         known = load_runtimes(self._settings).by_name
@@ -90,11 +92,7 @@ class EmbeddedBackend:
         return ExecutionId(run.id)
 
     async def submit_body(self, body: Mapping[str, Any]) -> ExecutionId:
-        if body.get("kind") == "external":
-            fault = FieldFault(
-                "kind", "is 'external', and its engine reports over HTTP", "a server that runs, with --url"
-            )
-            raise InvalidRequestError("an engine elsewhere needs a server to report to", faults=(fault,))
+        check_runs_here(body.get("kind"))
         return (await self._engine.submit_request(body)).id
 
     async def retry(self, execution_id: ExecutionId, *, begin: str, until: str | None) -> ExecutionId:

@@ -24,6 +24,7 @@ class RemoteBackend:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.definitions = client.definitions
 
     async def runtimes(self) -> Sequence[RuntimeView]:
         return (await self._client.runtimes()).runtimes

@@ -1,4 +1,4 @@
-"""`execd run`: a script or a workflow from a file or from stdin, run and shown live."""
+"""`execd run`: a script or a workflow from a file, from stdin or saved, run and shown live."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
 FIXED_STDIN_BYTES = 256 * 1024
 """A file of at most this size goes with the request; a larger one is fed while the script runs."""
 
+FILE_OPTIONS = ("lang", "args", "env", "secrets", "limits", "timeout", "retries", "variables")
+"""What says how a file is read or changes what it asks for."""
+
 
 @click.command(epilog="\b\nExit codes:\n" + exit_code_help())
-@click.argument("file", metavar="FILE|-")
+@click.argument("file", metavar="FILE|NAME|-")
+@click.option(
+    "--definition",
+    "is_definition",
+    is_flag=True,
+    help="It is a saved definition's name or id, even if a file has that name.",
+)
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Of a saved definition; else its newest.")
 @click.option("--lang", help="The language, or `workflow`; else the file's extension or its #! line tells it.")
 @click.option("--watch/--detach", default=True, help="Follow it (default), or print its id and leave it to the server.")
 @click.option("--arg", "args", multiple=True, help="An argument for the script; may be repeated.")
@@ -44,14 +54,20 @@ FIXED_STDIN_BYTES = 256 * 1024
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
 @target_options
 def run(**options: Any) -> None:
-    """Run a script, or a workflow in YAML or JSON, and show what it does as it does it.
+    """Run a script, a workflow in YAML or JSON, or what is saved, and show what it does as it does it.
+
+    A word that is no file here, and has no slash in it, is the name or id of a saved definition.
 
     It runs on the server of --url or EXECD_URL, else on the one running on this machine, else in this process. What is
     piped in is a script's stdin. What a workflow asks is asked here, or, without a terminal, answered by `execd answer`.
     Ctrl-C cancels it, a second one leaves at once.
     """
+    from execd.cli.saved_run import names_definition
     from execd.cli.workflow_files import is_request_file
 
+    if names_definition(options):
+        _refuse(options, FILE_OPTIONS, "is for files; a saved definition has its own, and takes --input")
+        run_with_backend(read_target(options), lambda backend: _run_saved(options, backend))
     if is_request_file(options["file"], options["lang"]):
         _refuse(
             options,
@@ -64,6 +80,13 @@ def run(**options: Any) -> None:
     script = read_text(options["file"])
     plan = _plan_stdin(options)
     run_with_backend(read_target(options), lambda backend: _run(backend, options, script, plan))
+
+
+async def _run_saved(options: dict[str, Any], backend: Backend) -> int:
+    from execd.cli.saved_run import run_saved
+
+    _check_detach(options, backend)
+    return await run_saved(options, backend)
 
 
 async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) -> int:

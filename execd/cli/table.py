@@ -1,7 +1,7 @@
-"""The table of `execd ls`, made to fit. Pure.
+"""The tables of `execd ls` and of definitions, made to fit. Pure.
 
-What gives way in a narrow terminal, in this order: the name's end; the date and the seconds of CREATED; the words of STATUS;
-CREATED and TOOK as a whole; the id's end last, because an id that is cut cannot be pasted.
+What gives way in a narrow terminal for `execd ls`, in this order: the name's end; the date and the seconds of CREATED; the
+words of STATUS; CREATED and TOOK as a whole; the id's end last, because an id that is cut cannot be pasted.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ def format_table(header: Row, rows: Sequence[Row], *, columns: int | None) -> li
         widths[NAME] = max(1, min(widths[NAME], columns - (sum(widths) - widths[NAME]) - GAP * _gaps(widths)))
         widths[ID] = max(1, min(widths[ID], columns - (sum(widths) - widths[ID]) - GAP * _gaps(widths)))
     return [tuple(_fit(cell, width) for cell, width in zip(row, widths, strict=True) if width) for row in table]
+
+
+def format_columns(header: Row, rows: Sequence[Row], *, columns: int | None, gives_way: int) -> list[Row]:
+    """Give the header and the rows with every cell padded to its column; where that is too wide, one column is cut."""
+    table = [header, *(tuple(_printable(cell) for cell in row) for row in rows)]
+    widths = _widths(table)
+    if columns is not None:
+        widths[gives_way] = max(NAME_CELLS, widths[gives_way] - max(0, _width(table) - columns))
+    return [tuple(_fit(cell, width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
 
 def _widths(table: Sequence[Row]) -> list[int]:

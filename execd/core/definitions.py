@@ -87,8 +87,25 @@ def parse_definition(body: object, tools: ScriptTools, *, name: str | None = Non
     if faults:
         raise InvalidRequestError(summarise(faults), faults=tuple(faults))
     assert isinstance(body, Mapping)
-    kept = _encode({field: value for field, value in body.items() if field not in _APART})
+    kept = _encode(fields_of(body))
     return Draft(name=body["name"], kind=body["kind"], body=kept, sha256=hashlib.sha256(kept).hexdigest())
+
+
+def fields_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what of a request is saved as a definition's body."""
+    return {field: value for field, value in body.items() if field not in _APART}
+
+
+def changed_fields(saved: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]:
+    """Name the fields of a saved body that a request would change, add or leave out; their order and a priority are none."""
+    fields = fields_of(body)
+    names = [*saved, *(name for name in fields if name not in saved)]
+    return [name for name in names if _encoded(saved, name) != _encoded(fields, name)]
+
+
+def _encoded(fields: Mapping[str, Any], name: str) -> bytes:
+    """Encoded, because Python takes `true` for 1 and 1.0 for 1."""
+    return msgspec.json.encode(fields[name], order="deterministic") if name in fields else b""
 
 
 def _faults_of_head(body: Mapping[str, Any]) -> list[FieldFault]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from execd.core.specs import Limits
+from execd.ports import DefinitionLimits
 
 MIB = 1024 * 1024
 DEFAULT_LIMITS = Limits()
+NO_DEFINITION_LIMITS = DefinitionLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class HttpConfig:
     """Limits of a run that asks for none."""
     caps: Limits = DEFAULT_LIMITS
     """The most a run may ask for."""
+    definition_limits: DefinitionLimits = NO_DEFINITION_LIMITS
+    """How many saved scripts and workflows are kept."""
     jobs_secret: str = field(default="", repr=False)
     """What engines elsewhere sign their reports with; without one they cannot report, and kind `external` is refused."""
     env_names: frozenset[str] = frozenset()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,9 @@ import msgspec
 from quart import Quart, Request, Response, request
 
 from execd.core.codec import encode_json, format_time
-from execd.core.definitions import MAX_VERSION, Draft, document_of, hide_env, parse_definition
-from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
-from execd.core.events import DefinitionId
-from execd.core.fields import Faults, Fields, Range, text_fault
+from execd.core.definitions import MAX_VERSION, document_of, hide_env, parse_definition
+from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.fields import Faults, Fields, Range
 from execd.core.plain_credentials import warn_of_credentials
 from execd.core.requests import parse_request, warnings_of
 from execd.core.secret_names import faults_of_missing
@@ -32,11 +30,8 @@ from execd.http.queries import (
     parse_version_query,
 )
 from execd.http.schemas import API
-from execd.ports import Definition, DefinitionHead, DefinitionPage, Gone, Moved, NameTaken, Saved
-
-MAX_ID_CHARS = 200
-"""Of what a path or body names a definition by: its id or name."""
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+from execd.library import VersionConflictError
+from execd.ports import Definition, DefinitionHead, DefinitionPage, Saved
 
 
 class DefinitionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +57,13 @@ class DefinitionDetail(DefinitionView, frozen=True, kw_only=True):
     """The fields of a request of this kind, as their author wrote them; a viewer does not see values of `env`."""
 
 
+class SavedDefinition(DefinitionDetail, frozen=True, kw_only=True):
+    """The version that was just saved."""
+
+    dropped_versions: int
+    """How many of its oldest versions went for it: no more are kept than the server's setting `definitions.versions` says."""
+
+
 class DefinitionListView(msgspec.Struct, frozen=True):
     """Some versions, newest first."""
 
@@ -77,65 +79,6 @@ class ValidityView(msgspec.Struct, frozen=True):
     warnings: tuple[FieldFault, ...] = ()
     """What is allowed and may be unwise, or is not what its author may think: a credential that stands there in clear, a secret
     the workspace has not yet, what a flow will not do. Never a reason to refuse."""
-
-
-class VersionConflictError(ConflictError):
-    """Somebody else saved a version meanwhile: look at `newest`, merge, and send yours with its version."""
-
-    code = "version_conflict"
-
-
-class NameTakenError(ConflictError):
-    """The workspace has another definition of this name: choose another name, or save a version of that one."""
-
-    code = "name_taken"
-
-
-async def find_saved(front: Front, identity: Identity, id_or_name: str, *, version: int | None = None) -> Definition:
-    """Find a version, the newest if None, of a definition of the caller's workspace.
-
-    Raises:
-        NotFoundError: it is not there for this caller.
-    """
-    found = None
-    if text_fault(id_or_name, max_chars=MAX_ID_CHARS) is None:
-        found = await front.engine.definitions.find_definition(identity.workspace, id_or_name, version=version)
-    if found is None:
-        shown = id_or_name[:64].encode(errors="replace").decode()
-        raise NotFoundError(f"there is no definition {shown}" + ("" if version is None else f" of version {version}"))
-    return found
-
-
-async def save_definition(
-    front: Front, definition_id: DefinitionId, version: int, draft: Draft, identity: Identity
-) -> Definition:
-    """Store a version; 1 makes a definition. Raises VersionConflictError, NameTakenError, NotFoundError."""
-    definition = Definition(
-        id=definition_id,
-        workspace=identity.workspace,
-        name=draft.name,
-        version=version,
-        kind=draft.kind,
-        saved_by=identity.user,
-        saved_at=front.now(),
-        sha256=draft.sha256,
-        size_bytes=len(draft.body),
-        body=draft.body,
-    )
-    match await front.engine.definitions.save_definition(definition):
-        case Saved(definition=saved):
-            return saved
-        case NameTaken(by=other):
-            fault = FieldFault(path="name", message=f"is the name of {other}", accepted="a name of its own")
-            raise NameTakenError(f"name is the name of {other}; accepted: a name of its own", faults=(fault,))
-        case Moved(newest=newest):
-            fault = FieldFault(path="version", message=f"is {version - 1}", accepted=str(newest.version))
-            raise VersionConflictError(
-                f"the newest version is {newest.version}, saved by {newest.saved_by}; yours changes {version - 1}",
-                faults=(fault,),
-            )
-        case Gone():
-            raise NotFoundError(f"there is no definition {definition_id}")
 
 
 class DefinitionRoutes:
@@ -159,10 +102,10 @@ class DefinitionRoutes:
     async def create(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
         body = await read_document(request, self._front.config)
-        draft = await read_beside(lambda: parse_definition(body, self._front.script_tools))
-        saved = await save_definition(self._front, new_definition_id(), 1, draft, identity)
-        headers = {"Location": _links_of(saved.id)["self"], "ETag": f'"{saved.version}"'}
-        return json_response(_detail_of(saved, identity), status=201, headers=headers)
+        library = self._front.library
+        draft = await read_beside(lambda: library.draft(body))
+        saved = await library.create(draft, workspace=identity.workspace, user=identity.user)
+        return _answer_saved(saved, status=201, headers={"Location": _links_of(saved.definition.id)["self"]})
 
     async def validate(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
@@ -191,7 +134,7 @@ class DefinitionRoutes:
     async def list_versions(self, definition_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         query = parse_page_query(request)
-        newest = await find_saved(self._front, identity, definition_id)
+        newest = await self._front.library.find(identity.workspace, definition_id)
         store = self._front.engine.definitions
         return _answer_page(
             await store.list_versions(identity.workspace, newest.id, cursor=query.cursor, limit=query.limit)
@@ -200,38 +143,32 @@ class DefinitionRoutes:
     async def show(self, definition_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         version = parse_version_query(request).version
-        return _answer(await find_saved(self._front, identity, definition_id, version=version), identity)
+        return _answer(await self._front.library.find(identity.workspace, definition_id, version=version), identity)
 
     async def export(self, definition_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         query = parse_export_query(request)
-        found = await find_saved(self._front, identity, definition_id, version=query.version)
+        found = await self._front.library.find(identity.workspace, definition_id, version=query.version)
         document = _for(identity, document_of(kind=found.kind, name=found.name, body=found.body))
         return await write_document(document, file_name=found.name, is_yaml=query.format == "yaml")
 
     async def change(self, definition_id: str) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        newest = await find_saved(self._front, identity, definition_id)
+        newest = await self._front.library.find(identity.workspace, definition_id)
         body = await read_document(request, self._front.config)
         known, fields = _split_version(request, body)
-        draft = await read_beside(lambda: parse_definition(fields, self._front.script_tools, name=newest.name))
+        library = self._front.library
+        draft = await read_beside(lambda: library.draft(fields, name=newest.name))
         try:
-            return _answer(await save_definition(self._front, newest.id, known + 1, draft, identity), identity)
+            return _answer_saved(await library.change(newest, draft, version=known, user=identity.user), status=200)
         except VersionConflictError as error:
-            latest = await find_saved(self._front, identity, newest.id)
-            problem = problem_of(error, instance=request.path) | {"newest": _detail_of(latest, identity)}
+            problem = problem_of(error, instance=request.path) | {"newest": _detail_of(error.newest, identity)}
             return Response(encode_json(problem), status=error.status, content_type=MEDIA_TYPE)
 
     async def delete(self, definition_id: str) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        found = await find_saved(self._front, identity, definition_id)
-        await self._front.engine.definitions.delete_definition(identity.workspace, found.id)
+        await self._front.library.delete(identity.workspace, definition_id)
         return empty_response(204)
-
-
-def new_definition_id() -> DefinitionId:
-    """Give `def-<9 base36>`."""
-    return DefinitionId("def-" + "".join(secrets.choice(_BASE36) for _ in range(9)))
 
 
 def _split_version(asked: Request, body: object) -> tuple[int, object]:
@@ -264,6 +201,14 @@ def _split_version(asked: Request, body: object) -> tuple[int, object]:
 
 def _answer(found: Definition, identity: Identity) -> Response:
     return json_response(_detail_of(found, identity), headers={"ETag": f'"{found.version}"'})
+
+
+def _answer_saved(saved: Saved, *, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Give it to whoever saved it, and so may see all of it."""
+    found = saved.definition
+    body = msgspec.json.decode(found.body)
+    view = SavedDefinition(**_shown_fields(found), body=body, dropped_versions=saved.dropped_versions)
+    return json_response(view, status=status, headers={"ETag": f'"{found.version}"', **(headers or {})})
 
 
 def _answer_page(page: DefinitionPage) -> Response:

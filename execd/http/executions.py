@@ -31,7 +31,7 @@ from execd.http.documents import read_document
 from execd.http.front import Front
 from execd.http.problems import NotFinishedError, UnsupportedKindError
 from execd.http.queries import parse_events_query, parse_list_query
-from execd.http.saved_runs import digest_of_retry, read_latest, read_saved
+from execd.http.saved_runs import digest_of_retry, read_latest
 from execd.http.schemas import (
     API,
     ExecutionListView,
@@ -249,7 +249,7 @@ class ExecutionRoutes:
         repeated = await self._find_repeated(identity, key, digest)
         if repeated is not None:
             return repeated
-        found, run = await read_saved(self._front, identity, asked)
+        found, run = await self._front.library.read_run(identity.workspace, asked)
         origin = _Origin(key=key, request_sha256=digest, definition=found.id, definition_version=found.version)
         return await self._submit(run, identity, origin)
 

@@ -14,6 +14,7 @@ from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
 from execd.http.access import Access, Identity
 from execd.http.config import HttpConfig
+from execd.library import Library
 from execd.ports import Engine
 from execd.telemetry import Counters
 
@@ -86,3 +87,9 @@ class Front:
         except StoreUnavailableError:
             return True
         return True
+
+    @property
+    def library(self) -> Library:
+        """The saved definitions."""
+        config = self.config
+        return Library(self.engine.definitions, tools=self.script_tools, limits=config.definition_limits, now=self.now)

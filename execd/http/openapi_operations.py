@@ -122,10 +122,11 @@ YAML_DETAILS = (
 DEFINITION_OPERATIONS = (
     Operation(
         method="post", path=f"{API}/definitions", id="save_definition", about="Save a script, workflow or flow.",
-        tag="definitions", role="runner", body="DefinitionBody", takes_yaml=True, answer="DefinitionDetail", status=201,
+        tag="definitions", role="runner", body="DefinitionBody", takes_yaml=True, answer="SavedDefinition", status=201,
         problems=(409, 413, 415),
         details="What would be refused when it is run cannot be saved. Its `priority` is not kept: that is of a run. "
-        "409 `name_taken`: a name is used once in a workspace. " + YAML_DETAILS,
+        "409 `name_taken`: a name is used once in a workspace. 409 `too_many_definitions`: it has as many as it may. "
+        + YAML_DETAILS,
     ),
     Operation(
         method="get", path=f"{API}/definitions", id="list_definitions", about="List definitions, those made last first.",
@@ -149,10 +150,11 @@ DEFINITION_OPERATIONS = (
     ),
     Operation(
         method="put", path=SAVED, id="change_definition", about="Save a new version.", tag="definitions", role="runner",
-        body="DefinitionChange", takes_yaml=True, answer="DefinitionDetail", problems=(404, 409, 413, 415),
+        body="DefinitionChange", takes_yaml=True, answer="SavedDefinition", problems=(404, 409, 413, 415),
         parameters=(Parameter(name="If-Match", where="header", about='The version that is changed, like `"3"`.'),),
         details="A name that is left out stays. 409 `version_conflict`: somebody saved one meanwhile, and the problem's "
-        "`newest` is what they saved. Executions go on as they were submitted. " + YAML_DETAILS,
+        "`newest` is what they saved. Executions go on as they were submitted. Of versions beyond the server's limit the "
+        "oldest are dropped, and `dropped_versions` counts them. " + YAML_DETAILS,
     ),
     Operation(
         method="delete", path=SAVED, id="delete_definition", about="Delete one with all its versions.",

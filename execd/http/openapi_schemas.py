@@ -20,7 +20,7 @@ from execd.core.requests import KINDS
 from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.secret_names import MAX_SECRET_CHARS, VALUE_WORDS
 from execd.core.specs import InputFile, RequestedLimits
-from execd.http.definitions import DefinitionDetail, DefinitionListView, ValidityView
+from execd.http.definitions import DefinitionDetail, DefinitionListView, SavedDefinition, ValidityView
 from execd.http.node_views import NodeView
 from execd.http.openapi_flows import flow_schemas
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
@@ -195,7 +195,7 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
 OTHERS = (NodeView, SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
-SAVED = (DefinitionDetail, DefinitionListView, ValidityView, SecretView, SecretListView)
+SAVED = (DefinitionDetail, SavedDefinition, DefinitionListView, ValidityView, SecretView, SecretListView)
 BODIES = (
     ScriptBody,
     ExternalBody,

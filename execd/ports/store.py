@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -213,7 +213,7 @@ class DefinitionHead(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Of this version; within the workspace no two definitions have the same in their newest ones."""
     version: int
-    """1, 2, 3 … without gaps."""
+    """1, 2, 3 … without gaps; the first ones may have been dropped by a limit."""
     kind: str
     saved_by: str
     saved_at: datetime
@@ -228,6 +228,12 @@ class Definition(DefinitionHead, frozen=True, kw_only=True):
 
     body: bytes
     """The fields of a request of this kind as JSON, as their author wrote them."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body as an object."""
+        fields: dict[str, Any] = msgspec.json.decode(self.body)
+        return fields
 
 
 class DefinitionFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,10 +252,21 @@ class DefinitionPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class DefinitionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept; 0 means no limit."""
+
+    per_workspace: int = 0
+    """Definitions of one workspace: with more, another one is refused."""
+    versions: int = 0
+    """Of one definition: with more, its oldest are dropped as the next is saved."""
+
+
 class Saved(msgspec.Struct, frozen=True):
     """The version is durable."""
 
     definition: Definition
+    dropped_versions: int = 0
+    """How many of its oldest versions went for it, by the limit."""
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -264,11 +281,15 @@ class NameTaken(msgspec.Struct, frozen=True):
     by: DefinitionId
 
 
+class Full(msgspec.Struct, frozen=True):
+    """Refused: the workspace has as many definitions as it may."""
+
+
 class Gone(msgspec.Struct, frozen=True):
     """Refused: there is no such definition in this workspace, or no more."""
 
 
-SaveOutcome = Saved | Moved | NameTaken | Gone
+SaveOutcome = Saved | Moved | NameTaken | Full | Gone
 
 
 class DefinitionStore(Protocol):
@@ -280,10 +301,11 @@ class DefinitionStore(Protocol):
     Every change survives loss of power. All methods raise StoreUnavailableError.
     """
 
-    async def save_definition(self, definition: Definition) -> SaveOutcome:
+    async def save_definition(self, definition: Definition, *, limits: DefinitionLimits) -> SaveOutcome:
         """Store a version, if the newest one is the one before it; version 1 makes a definition.
 
-        Saving again what is the newest version already, because its answer was lost, answers `Saved` again.
+        Saving again what is the newest version already, because its answer was lost, answers `Saved` again. What the limits
+        drop goes in the same transaction; a limit that was lowered touches nothing until the next version is saved.
         """
 
     async def find_definition(

@@ -11,7 +11,7 @@ from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import StoreUnavailableError
 from execd.core.events import DefinitionId, Event, ExecutionId, Progress
 from execd.core.history import RunTimes
-from execd.ports import Definition, Submission
+from execd.ports import Definition, DefinitionLimits, Submission
 from tests.actors.test_workflow_recovery import SCRIPT, reopened, work, workflow
 from tests.support.engines import EPOCH, W, World, open_world, submission, watch
 from tests.support.scripted_runner import ScriptedPod
@@ -36,7 +36,8 @@ async def save(store: MemoryStore) -> None:
             sha256="",
             size_bytes=0,
             body=b"{}",
-        )
+        ),
+        limits=DefinitionLimits(),
     )
 
 

@@ -348,3 +348,34 @@ def test_a_finished_run_is_replayed_as_it_happened(page: Page) -> None:
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
     expect(page.locator("#badge")).to_have_text("completed")
     expect(page.get_by_label("Replay")).to_be_visible()
+
+
+def save(page: Page, body: dict[str, object]) -> None:
+    """Save a definition as the page's own session would."""
+    answer = page.evaluate(
+        "body => fetch('/api/v1/definitions', {method: 'POST', body: JSON.stringify(body), "
+        "headers: {'Content-Type': 'application/json'}}).then(answer => answer.status)",
+        body,
+    )
+    assert answer == 201
+
+
+def test_what_is_saved_is_picked_and_run(page: Page) -> None:
+    """One click opens it in the editor, one runs it as it is saved, and the run says what it is made of."""
+    nodes = [{"id": "greet", "type": "set", "values": "Hello {{ input.who }}"}]
+    save(page, {"kind": "workflow", "name": "greet everybody", "input": {"who": "Ada"}, "nodes": nodes})
+    save(page, {"kind": "script", "name": "plain", "language": "bash", "source": "echo saved"})
+    page.reload()
+
+    page.get_by_role("button", name="greet everybody v1").click()
+    expect(page.get_by_label("Script source")).to_have_value(re.compile(r"^kind: workflow\nname: greet everybody\n"))
+    expect(page.get_by_label("Language")).to_have_value("workflow")
+    page.get_by_role("button", name="Run greet everybody").click()
+    expect(page.locator("#badge")).to_have_text("completed")
+    expect(node(page, "greet")).to_contain_text("Hello Ada")
+    page.get_by_role("button", name="Run plain").click()
+    expect(page.locator("#output")).to_contain_text("saved")
+
+    expect(page.get_by_label("Language")).to_have_value("bash")
+    execution = page.evaluate("fetch('/api/v1/executions?limit=1').then(answer => answer.json())")["items"][0]
+    assert (execution["name"], execution["definition_version"]) == ("plain", 1)

@@ -232,3 +232,50 @@ async def test_page_of_a_proxy_is_not_shown_as_message() -> None:
     async with open_scripted(server) as client:
         with pytest.raises(RemoteError, match="the server answered 403"):
             await client.cancel(ID)
+
+
+SAVED = {"id": "def-1", "name": "n", "kind": "script", "version": 2, "body": {"source": "x"}}
+
+
+async def test_a_change_is_sent_again_and_a_new_definition_is_not(autojump_clock: MockClock) -> None:
+    """The same change of the same version is made once; a definition saved twice would be refused as its own rival."""
+    server = ScriptedServer([])
+    server.answers = [httpx2.ReadError("reset"), json_answer(200, SAVED), httpx2.ReadError("reset")]
+    async with open_scripted(server) as client:
+        changed = await client.definitions.update("n", {"kind": "script"}, version=1)
+        with pytest.raises(UncertainError):
+            await client.definitions.save({"kind": "script", "name": "n"})
+
+    assert (changed.version, changed.body, changed.dropped_versions) == (2, {"source": "x"}, 0)
+    assert [request.headers.get("if-match") for request in server.requests] == ['"1"', '"1"', None]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "."])
+async def test_a_name_that_no_path_can_hold_is_looked_for(name: str) -> None:
+    """It would lead elsewhere; the page that has a longer name with it in the middle is passed over."""
+    longer = SAVED | {"id": "def-2", "name": f"x{name}x"}
+    server = ScriptedServer([])
+    server.answers = [
+        json_answer(200, {"items": [longer], "next_cursor": "7"}),
+        json_answer(200, {"items": [SAVED | {"name": name}], "next_cursor": None}),
+        json_answer(200, SAVED | {"name": name}),
+    ]
+    async with open_scripted(server) as client:
+        found = await client.definitions.find(name, version=2)
+
+    assert found.name == name
+    assert [request.url.path for request in server.requests] == ["/api/v1/definitions"] * 2 + [
+        "/api/v1/definitions/def-1"
+    ]
+    assert [request.url.params.get("cursor") for request in server.requests] == [None, "7", None]
+
+
+async def test_what_is_wrong_with_a_definition_is_told_as_a_record() -> None:
+    """Checking saves nothing and raises nothing."""
+    server = ScriptedServer([])
+    wrong = {"valid": False, "errors": [{"path": "name", "message": "is missing", "accepted": "a name"}], "new": 1}
+    server.answers = [json_answer(200, wrong)]
+    async with open_scripted(server) as client:
+        validity = await client.definitions.validate({"kind": "script"})
+
+    assert (validity.valid, [fault.path for fault in validity.errors]) == (False, ["name"])

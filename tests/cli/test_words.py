@@ -6,7 +6,7 @@ import pytest
 
 from execd.cli.connect import show_reconnecting
 from execd.cli.failures import show_error
-from execd.cli.table import format_table
+from execd.cli.table import format_columns, format_table
 from execd.client import Reconnecting
 from execd.core.errors import FieldFault, InvalidRequestError, StoreLockedError
 
@@ -112,3 +112,16 @@ def test_too_many_streams_is_no_lost_connection(capsys: pytest.CaptureFixture[st
     assert "stream.per_workspace" in words
     assert "trying again in 5.0 s" in words
     assert "lost" not in words
+
+
+def test_a_table_of_definitions_cuts_the_name_only() -> None:
+    """The other columns are what it is looked up for; through a pipe nothing is cut."""
+    row = ("a" * 60, "workflow", "17", "2026-11-21 15:14:26", "ada")
+    header = ("NAME", "KIND", "VERSION", "SAVED", "BY")
+
+    narrow = ["  ".join(cells) for cells in format_columns(header, [row], columns=70, gives_way=0)]
+    piped = ["  ".join(cells) for cells in format_columns(header, [row], columns=None, gives_way=0)]
+
+    assert max(map(len, narrow)) <= 70
+    assert narrow[1].endswith("…  workflow  17       2026-11-21 15:14:26  ada")
+    assert piped[1].startswith("a" * 60 + "  workflow")

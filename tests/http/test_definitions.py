@@ -10,6 +10,7 @@ import pytest
 from execd.core.runtimes import Runtimes
 from execd.core.workflows import WorkflowSpec
 from execd.http.app import make_app
+from execd.ports import DefinitionLimits
 from tests.http.asgi import Answer
 from tests.http.doors import CONFIG, RUNTIMES, Door, make_door
 from tests.http.fake_engine import virtual_now
@@ -61,6 +62,7 @@ async def test_what_is_saved_can_be_looked_up_by_id_and_name() -> None:
     assert (made.status, made.headers["location"], made.headers["etag"]) == (201, f"{URL}/{saved['id']}", '"1"')
     assert (saved["version"], saved["kind"], saved["saved_by"], saved["name"]) == (1, "script", "u", "hello")
     assert saved["body"] == {"language": "python", "source": "print(1)"}
+    assert saved.pop("dropped_versions") == 0
     assert by_id.json() == by_name.json() == saved
 
 
@@ -132,6 +134,41 @@ async def test_a_change_is_a_new_version() -> None:
     listed = (await door.ask("GET", f"{URL}/flow/versions?limit=2", role="viewer")).json()
     assert ([item["version"] for item in listed["items"]], listed["next_cursor"]) == ([3, 2], "2")
     assert (await door.ask("GET", f"{URL}/{saved}?version=4")).status == 404
+
+
+async def test_the_oldest_versions_go_and_it_is_said() -> None:
+    """Whoever saves is told what went for it, and whoever asks for what went learns why it is not there."""
+    door = await make_door(definition_limits=DefinitionLimits(versions=2))
+    saved = await save(door)
+    changes = [
+        (await post(door, f"{URL}/{saved}", SCRIPT | {"args": [str(n)]}, method="PUT", if_match=str(n))).json()
+        for n in (1, 2, 3)
+    ]
+
+    dropped = await door.ask("GET", f"{URL}/hello?version=1")
+    run = await post(door, RUNS, {"definition": "hello", "version": 2})
+    never = await door.ask("GET", f"{URL}/hello?version=9")
+
+    assert [change["dropped_versions"] for change in changes] == [0, 1, 1]
+    assert (dropped.status, run.status, never.status) == (404, 404, 404)
+    assert "version 1 of hello was dropped" in dropped.json()["detail"]
+    assert "its newest is 4" in run.json()["detail"]
+    assert never.json()["detail"] == "there is no version 9 of hello; its newest is 4"
+
+
+async def test_a_full_workspace_refuses_another_definition() -> None:
+    """Nothing of what is there is given up for it; the problem says what would help."""
+    door = await make_door(definition_limits=DefinitionLimits(per_workspace=1))
+    saved = await save(door)
+
+    refused = await post(door, URL, SCRIPT | {"name": "another"})
+    changed = await post(door, f"{URL}/{saved}", SCRIPT | {"source": "2"}, method="PUT", if_match="1")
+    await door.ask("DELETE", f"{URL}/{saved}")
+    made = await post(door, URL, SCRIPT | {"name": "another"})
+
+    assert (refused.status, refused.json()["code"], refused.json()["retryable"]) == (409, "too_many_definitions", False)
+    assert "definitions.per_workspace" in refused.json()["detail"]
+    assert (changed.status, made.status) == (200, 201)
 
 
 async def test_a_change_of_an_old_version_is_shown_the_newest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import trio.testing
 from execd.adapters.memory_store import MemoryStore
 from execd.adapters.sqlite_store import open_sqlite_store
 from execd.core.events import Event, ExecutionRequested, NodeCompleted, Status
-from execd.ports import Store
+from execd.ports import DefinitionLimits, Store
+from tests.http.asgi import call
 from tests.http.real_doors import RUNS, URL, open_doors
 from tests.support.engines import open_world
 from tests.support.scripted_runner import ScriptedPod
@@ -93,6 +95,23 @@ async def test_a_retry_runs_a_changed_node_again(autojump_clock: trio.testing.Mo
 
     assert pinned(events) == []
     assert [request.spec.source for request in world.runner.started] == ["good", "bad", "better", "good"]
+
+
+async def test_a_run_of_a_dropped_version_is_not_renewed(autojump_clock: trio.testing.MockClock) -> None:
+    """Without it there is no telling what was its input and what its definition's; it can be run again as it was."""
+    async with open_world(program) as world:
+        doors = await open_doors(world, definition_limits=DefinitionLimits(versions=1))
+        saved = await doors.save(flow("bad"))
+        failed = await doors.run(definition=saved, input={"by": "me"})
+        await doors.finish(failed)
+        await doors.change(saved, 1, flow("good"))
+        url, body = f"{RUNS}/{failed}/retry", json.dumps({"definition": "latest"}).encode()
+        refused = await call(doors.app, "POST", url, headers=doors.headers, body=body)
+        again = await doors.ask("POST", url, {"definition": "same"})
+        await doors.finish(again.json()["id"])
+
+    assert (refused.status, refused.json()["code"]) == (409, "conflict")
+    assert "version 1 of flow, which it was made of, was dropped" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("becomes", ["changed", "deleted"])

@@ -9,7 +9,15 @@ import msgspec
 import pytest
 
 from execd.core.again import spec_from
-from execd.core.definitions import NotRunnableError, hide_env, parse_definition, renew, request_of, with_input
+from execd.core.definitions import (
+    NotRunnableError,
+    changed_fields,
+    hide_env,
+    parse_definition,
+    renew,
+    request_of,
+    with_input,
+)
 from execd.core.errors import ConflictError, InvalidRequestError
 from execd.core.event_parts import Failure
 from execd.core.events import Event, EventData, ExecutionId, NodeCompleted, NodeFailed, NodeId
@@ -176,3 +184,18 @@ def test_values_of_env_are_hidden_wherever_scripts_stand() -> None:
     assert b"secret" not in msgspec.json.encode(hidden)
     assert hidden["nodes"][3] == {"values": {"env": {"K": "v"}}}
     assert node["env"] == {"K": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        ({"a": 1, "b": [True]}, []),
+        ({"kind": "x", "name": "y", "priority": 0, "b": [True], "a": 1}, []),
+        ({"a": 1.0, "b": [True]}, ["a"]),
+        ({"a": True, "b": [1]}, ["a", "b"]),
+        ({"b": [True], "c": None}, ["a", "c"]),
+    ],
+)
+def test_what_a_file_changes_is_named(body: dict[str, Any], changed: list[str]) -> None:
+    """An order that is another one is no change, and a number that equals a boolean is one."""
+    assert changed_fields({"a": 1, "b": [True]}, body) == changed

@@ -35,6 +35,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ({"EXECD_OUTBOUND__DENIED_NETWORKS": "10.0.0.0/8,10.0.0.300"}, "outbound"),
         ({"EXECD_OUTBOUND__PER_HOST": "0"}, "outbound.per_host"),
         ({"EXECD_JOBS__SECRET": "short"}, "jobs"),
+        ({"EXECD_DEFINITIONS__VERSIONS": "-1"}, "definitions.versions"),
     ],
 )
 def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:

@@ -28,17 +28,11 @@ from execd.http.access import Identity, Role
 from execd.http.answers import json_response
 from execd.http.beside import read_beside
 from execd.http.credentials import require
-from execd.http.definitions import (
-    NameTakenError,
-    VersionConflictError,
-    find_saved,
-    new_definition_id,
-    save_definition,
-)
 from execd.http.dialects.fastapi_shape import in_fastapi_shape, read_body
 from execd.http.front import Front
 from execd.http.queries import QueryReader
 from execd.http.schemas import API
+from execd.library import NameTakenError, VersionConflictError
 from execd.ports import Definition, DefinitionFilter
 
 MAX_SKIP = 100_000
@@ -53,7 +47,7 @@ MAX_COPIES = 100
 async def find_flow(front: Front, identity: Identity, flow_id: str) -> Definition:
     """Find a flow by its number, as text too, or by its definition's id or name. Raises NotFoundError."""
     try:
-        found = await find_saved(front, identity, definition_of(flow_id))
+        found = await front.library.find(identity.workspace, definition_of(flow_id))
     except NotFoundError:
         shown = flow_id[:64].encode(errors="replace").decode()
         raise NotFoundError(f"Flow {shown} not found") from None
@@ -84,7 +78,7 @@ class FlowRoutes:
         identity = await require(self._front, request, Role.RUNNER)
         body = await read_body(request, self._front.config)
         made = await read_beside(lambda: parse_new_flow(body, self._front.script_tools))
-        saved = await save_definition(self._front, new_definition_id(), 1, made.draft, identity)
+        saved = await self._create(made, identity)
         return json_response(await self._checked(saved, identity, made.checked))
 
     async def list_all(self) -> Response:
@@ -127,7 +121,7 @@ class FlowRoutes:
             copy = document | {"name": f"{found.name[:180]}{ending}"}
             made = parse_new_flow(copy, self._front.script_tools)
             try:
-                saved = await save_definition(self._front, new_definition_id(), 1, made.draft, identity)
+                saved = await self._create(made, identity)
             except NameTakenError:
                 continue
             return json_response(await self._checked(saved, identity, made.checked))
@@ -136,24 +130,30 @@ class FlowRoutes:
     async def delete(self, flow_id: str) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
         found = await find_flow(self._front, identity, flow_id)
-        await self._front.engine.definitions.delete_definition(identity.workspace, found.id)
+        await self._front.library.delete(identity.workspace, found.id)
         return json_response({"status": "success", "message": "Flow deleted"})
+
+    async def _create(self, made: FlowDraft, identity: Identity) -> Definition:
+        """Save a new flow. Raises NameTakenError, TooManyDefinitionsError."""
+        saved = await self._front.library.create(made.draft, workspace=identity.workspace, user=identity.user)
+        return saved.definition
 
     async def _save_change(
         self, identity: Identity, flow_id: str, change: Callable[[dict[str, Any]], FlowDraft]
     ) -> Response:
         """Make the change to the newest version, whichever that is by then: fields that nobody named stay as they are."""
+        library = self._front.library
         for tried in range(1, MAX_TRIES + 1):
             found = await find_flow(self._front, identity, flow_id)
             saved_flow = document_of_flow(name=found.name, body=found.body)
             made = await read_beside(partial(change, saved_flow))
             try:
-                saved = await save_definition(self._front, found.id, found.version + 1, made.draft, identity)
+                saved = await library.change(found, made.draft, version=found.version, user=identity.user)
             except VersionConflictError:
                 if tried == MAX_TRIES:
                     raise
             else:
-                return json_response(await self._checked(saved, identity, made.checked))
+                return json_response(await self._checked(saved.definition, identity, made.checked))
         raise AssertionError("the last try answers or raises")
 
     async def _newest(self, identity: Identity, status: str | None, *, count: int) -> list[Definition]:

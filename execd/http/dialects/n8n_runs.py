@@ -37,7 +37,6 @@ from execd.http.dialects.n8n import (
 )
 from execd.http.dialects.n8n_feed import PacedFeed
 from execd.http.front import Front
-from execd.http.saved_runs import read_saved
 from execd.http.schemas import API, decode_json, parse_idempotency_key
 from execd.http.socket_session import CLOSE_CODES
 from execd.http.sse import CONTENT_TYPE, REVOKED, EventStreamBody, Pace
@@ -98,7 +97,7 @@ async def start_flow(front: Front, identity: Identity, asked: RunAsked, *, key: 
         if earlier is not None and earlier.request_sha256 == digest:
             return earlier
     try:
-        found, execution = await read_saved(front, identity, run)
+        found, execution = await front.library.read_run(identity.workspace, run)
     except NotFoundError:
         shown = asked.flow_id[:64].encode(errors="replace").decode()
         raise NotFoundError(f"Flow {shown} not found") from None
