@@ -48,6 +48,8 @@ class SqliteWriter:
         self._connection = connection
         self._is_power_safe = is_power_safe
         self._thread = DedicatedThread("execd-store")
+        self._level = ""
+        """Of the syncs, as it was set last."""
         self._log_bytes = 0
         self._slow_until = 0.0
         self.count_in_place = 0
@@ -111,7 +113,7 @@ class SqliteWriter:
 
     def _transact(self, deed: Callable[[sqlite3.Connection], T], *, is_synced: bool, wait_s: float) -> T:
         connection = self._connection
-        connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+        self._set_level("FULL" if is_synced else "NORMAL")
         self._begin(wait_s)
         try:
             result = deed(connection)
@@ -120,6 +122,11 @@ class SqliteWriter:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         return result
+
+    def _set_level(self, level: str) -> None:
+        if level != self._level:
+            self._connection.execute(f"PRAGMA synchronous = {level}")
+            self._level = level
 
     def _begin(self, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s

@@ -63,14 +63,15 @@ async def test_a_damaged_row_does_not_keep_its_neighbours_from_being_adopted(tmp
 
 async def test_terminal_records_are_synced_and_others_are_not(tmp_path: Path) -> None:
     """Terminal writes survive loss of power whatever the setting; paying for that on every line would be slow."""
+    statements: list[str] = []
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
-        levels: list[str] = []
-        store._writer._connection.set_trace_callback(lambda sql: levels.append(sql) if "synchronous" in sql else None)
+        store._writer._connection.set_trace_callback(statements.append)
         await store.write([create()])
         await store.write([append(3, 3)])
         await store.write([append(4, 4, status=Status.COMPLETED)])
 
-    assert [line.rpartition(" ")[2] for line in levels] == ["NORMAL", "NORMAL", "FULL"]
+    levels = [sql.rpartition(" ")[2] for sql in statements if "synchronous" in sql or sql == "COMMIT"]
+    assert levels == ["NORMAL", "COMMIT", "COMMIT", "FULL", "COMMIT"]
 
 
 async def test_a_lease_and_an_adoption_that_finds_nothing_begin_no_transaction(tmp_path: Path) -> None:
