@@ -145,7 +145,7 @@ RECIPES: tuple[Recipe, ...] = (
         "python",
         "print('TOKEN')\nprint(input())",
         stdout=lambda token: _line(token) * 2,
-        more={"stdin_open": True, "limits": {"wall_s": 20.0}},
+        more={"stdin_open": True, "limits": {"wall_s": 60.0}},
         steer="stdin",
     ),
     Recipe(
