@@ -148,9 +148,10 @@ class TerminalAsker:
     async def _ask_one(self, prompt: Prompt, asked: InputRequired) -> str | None:
         """Read one answer, unseen where it is secret, of a flow by its name; None at the end of what is typed."""
         is_secret = prompt.secret or (asked.is_open and looks_secret(prompt.key))
+        question = question_of(prompt)
         while True:
-            await self._view.ask(f"  {question_of(prompt)}: ")
             with unseen(self._fd) if is_secret else contextlib.nullcontext():
+                await self._view.ask(f"  {question}{'' if question.endswith((':', '?')) else ':'} ")
                 line = await self._read_line()
             if line is None:
                 return None

@@ -107,7 +107,7 @@ class FlowWords:
                 return [Line(f"= {title}  kept from the execution before", is_dim=True)]
             case NodeCompleted(output=output, duration_ms=duration_ms):
                 return _card(f"✔ {title}", table(output), duration_ms, colour="green")
-            case NodeFailed(error=Failure(code="cut_short"), duration_ms=duration_ms):
+            case NodeFailed(error=error, duration_ms=duration_ms) if was_cut_short(error):
                 return [Line(f"■ {title}  {self._request(entry.id)}  {_took(duration_ms)}  cut short", "yellow")]
             case NodeFailed(error=error, duration_ms=duration_ms):
                 return [*_card(f"✘ {title}", record_of(error), duration_ms, colour="red"), *_why(error)]
@@ -167,6 +167,11 @@ def summary_of(book: NodeBook) -> str:
     parts = [f"{counts['completed']} executed", f"{counts['skipped']} skipped"]
     rest = {"failed": failed, "cut short": cut_short, "not run": counts["not_run"]}
     return ", ".join(parts + [f"{count} {word}" for word, count in rest.items() if count])
+
+
+def was_cut_short(error: Failure) -> bool:
+    """Whether it did not fail by itself: somebody, or the end of the whole, stopped it."""
+    return error.details.get("group") == "cancelled"
 
 
 def record_of(error: Failure) -> Mapping[str, Any]:
@@ -260,4 +265,4 @@ def _took(duration_ms: int) -> str:
 
 
 def _has_failed(entry: NodeEntry) -> bool:
-    return entry.status == "failed" and (entry.error is None or entry.error.code != "cut_short")
+    return entry.status == "failed" and not (entry.error is not None and was_cut_short(entry.error))
