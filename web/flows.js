@@ -58,6 +58,12 @@ export function looksSecret(name) {
   return SECRET.test(name);
 }
 
+// Answers as they are shown: nobody looks over a shoulder at a password.
+export function withoutSecrets(answers) {
+  if (!answers || typeof answers !== "object") return answers;
+  return Object.fromEntries(Object.entries(answers).map(([key, value]) => [key, looksSecret(key) ? "***" : value]));
+}
+
 // What is kept of a step, whether it passed or failed; null for what is none.
 export function recordOf(value) {
   const record = value?.details?.step ?? value;

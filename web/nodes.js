@@ -2,7 +2,7 @@
 // Text of a workflow or its programs is shown through textContent only.
 
 import { make } from "./elements.js";
-import { describeStep, looksSecret, reasonLines, recordOf, statusOf, summaryOf } from "./flows.js";
+import { describeStep, looksSecret, reasonLines, recordOf, statusOf, summaryOf, withoutSecrets } from "./flows.js";
 import { OutputPane } from "./output.js";
 import { formatSeconds } from "./words.js";
 
@@ -83,11 +83,17 @@ class NodeItem {
     if (value === undefined || value === null || this.output) return;
     const record = this.type === "flow_step" && recordOf(value);
     if (record) { this.giveStep(record); return; }
+    if (this.id.endsWith(".prompts")) value = withoutSecrets(value);
     const text = JSON.stringify(value, null, 1);
     this.text.textContent = text.length > VALUE_CHARS ? `${text.slice(0, VALUE_CHARS)} …` : text;
     const line = JSON.stringify(value);
     this.summary.textContent = line.length > 90 ? `${line.slice(0, 90)} …` : line;
     this.details.hidden = false;
+  }
+
+  say(text) {
+    this.reason.textContent = text;
+    this.reason.hidden = false;
   }
 
   // What a step of a flow was answered with, for its line.
@@ -271,7 +277,10 @@ export class NodeTree {
         item.end(data.error.code === "cut_short" ? "cut_short" : "failed", data.duration_ms, item.briefOf(data.error));
         if (item.status === "failed") item.fail(data.error);
         break;
-      case "node_skipped": item.end(data.reason === "not_run" ? "not_run" : "skipped", undefined, SKIPPED[data.reason] ?? `skipped: ${data.reason}`); break;
+      case "node_skipped": 
+        item.end(data.reason === "not_run" ? "not_run" : "skipped", undefined, SKIPPED[data.reason] ?? "");
+        if (!(data.reason in SKIPPED)) item.say(data.reason);
+        break;
       case "input_required": item.ask(data); break;
       case "input_received": item.closeQuestion(); item.setStatus("running", `answered by ${data.by}`); break;
       case "output": item.pane().addOutput(data); break;
