@@ -137,4 +137,4 @@ def _own_error(result: ResultStored | None, steps: list[StepReport]) -> str:
         result.status is Status.FAILED and any(step.outcome is StepOutcome.FAILED for step in steps)
     ):
         return ""
-    return f"the flow {result.status}" if result.error is None else result.error.message
+    return f"the flow ended as {result.status}" if result.error is None else result.error.message
