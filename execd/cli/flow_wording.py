@@ -81,7 +81,9 @@ class FlowWords:
         if entry.type == "flow_rows":
             return None
         if entry.status in {"asking", "retrying"}:
-            return describe_active(entry, book, now)
+            line = describe_active(entry, book, now)
+            step = entry.id.removesuffix(".prompts")
+            return Line(line.text.replace(entry.id, self._title(step), 1), line.colour)
         ran_s = max(0.0, (now - entry.started_at).total_seconds()) if entry.started_at else 0.0
         attempt = f"  attempt {entry.attempt}" if entry.attempt > 1 else ""
         return Line(f"▸ {self._title(entry.id)}  {self._request(entry.id)}  {format_seconds(ran_s)}{attempt}", "blue")
