@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import fanout, start, workflow
+from bench import fanout, flows, start, workflow
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer runs, nothing written")
     quick = parser.parse_args().quick
     sections = [_start(8 if quick else 40), _workflow((10, 100, 1000) if quick else (10, 100, 1000, 10_000))]
+    sections.append(_flows(100, rounds=3 if quick else 15))
     sections.append(_fanout(100, 100 if quick else 400))
     if not quick:
         sections.append(_fanout(500, 200))
@@ -63,6 +64,26 @@ def _workflow(counts: tuple[int, ...]) -> str:
             "",
             "| shape | nodes | ms per node | ms per row | ratio |",
             "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _flows(count: int, *, rounds: int) -> str:
+    figures = flows.measure(count, rounds)
+    floor = figures[0].ms_per_request
+    rows = [
+        f"| {each.name} | {each.ms_per_request:.3f} | {max(0.0, each.ms_per_request - floor):.3f} | {each.ratio:.2f} |"
+        for each in figures
+    ]
+    return "\n".join(
+        [
+            f"## Flows of {count} GETs, each step journaled on disk and streamed, over the same requests in bare loops",
+            "",
+            "The server is a node process on loopback; medians of turns that all ways take one after another.",
+            "",
+            "| what | ms per request | over the first | ratio |",
+            "|---|---|---|---|",
             *rows,
         ]
     )

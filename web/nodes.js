@@ -1,6 +1,8 @@
 // The nodes of a workflow as a tree: how each stands, how long it takes, what it gave and why it failed, and what it asks.
 // Text of a workflow or its programs is shown through textContent only.
 
+import { make } from "./elements.js";
+import { describeStep, looksSecret, reasonLines, recordOf, statusOf, summaryOf, withoutSecrets } from "./flows.js";
 import { OutputPane } from "./output.js";
 import { formatSeconds } from "./words.js";
 
@@ -8,20 +10,15 @@ const MAX_SHOWN = 1000; // a map over ten thousand items would freeze the page
 const TAIL_CHARS = 64 * 1024; // of one node's output
 const VALUE_CHARS = 4000;
 const ACTIVE = new Set(["running", "retrying", "waiting", "asking"]);
+const SKIPPED = { not_run: "", branch_not_taken: "branch not taken", skipped_by_engine: "" };
 const WORDS = { not_run: "not run", cut_short: "cut short", asking: "waits for an answer", waiting: "waits" };
-
-export function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
 
 class NodeItem {
   constructor(id, tree) {
     this.id = id;
     this.tree = tree;
     this.mark = make("span", { className: "mark", ariaHidden: "true" });
-    this.name = make("span", { className: "node-name", textContent: id.split("/").at(-1) });
+    this.name = make("span", { className: "node-name", textContent: id.split("/").at(-1).replace(/\.prompts$/, " asks") });
     this.state = make("span", { className: "node-state" });
     this.time = make("span", { className: "node-time" });
     this.from = make("button", { type: "button", className: "from", textContent: "From here", hidden: true });
@@ -35,6 +32,7 @@ class NodeItem {
     this.body = make("ol");
     this.element = make("li", {}, this.head, this.reason, this.details, this.body);
     this.element.dataset.node = id;
+    this.element.hidden = id.endsWith("/row.end"); // the end of a row of data says nothing
     this.label = "";
     this.setStatus("pending");
   }
@@ -47,7 +45,7 @@ class NodeItem {
   }
 
   start({ label, type }, attempt, at) {
-    this.label = label === this.id.split("/").at(-1) ? "" : label;
+    this.label = label === this.id.split("/").at(-1) || this.id.endsWith(".prompts") ? "" : label;
     this.type = type;
     this.startedAt = at;
     this.until = null;
@@ -63,8 +61,10 @@ class NodeItem {
   }
 
   fail(error) {
-    this.reason.textContent = `${error.message} (${error.code})`;
+    const record = recordOf(error);
+    this.reason.textContent = record ? reasonLines(error.message) : `${error.message} (${error.code})`;
     this.reason.hidden = false;
+    if (record) this.giveStep(record);
   }
 
   pane() {
@@ -81,6 +81,9 @@ class NodeItem {
     // What a script wrote stands there already; its result is the news.
     if (this.type === "script" && typeof value === "object" && "result" in value) value = value.result;
     if (value === undefined || value === null || this.output) return;
+    const record = this.type === "flow_step" && recordOf(value);
+    if (record) { this.giveStep(record); return; }
+    if (this.id.endsWith(".prompts")) value = withoutSecrets(value);
     const text = JSON.stringify(value, null, 1);
     this.text.textContent = text.length > VALUE_CHARS ? `${text.slice(0, VALUE_CHARS)} …` : text;
     const line = JSON.stringify(value);
@@ -88,9 +91,29 @@ class NodeItem {
     this.details.hidden = false;
   }
 
+  say(text) {
+    this.reason.textContent = text;
+    this.reason.hidden = false;
+  }
+
+  // What a step of a flow was answered with, for its line.
+  briefOf(value) {
+    const record = this.type === "flow_step" && recordOf(value);
+    return record ? statusOf(record) : "";
+  }
+
+  // A step of a flow: one line of it, and behind that all that is kept.
+  giveStep(record) {
+    this.summary.textContent = summaryOf(record);
+    this.text.replaceWith(make("div", { className: "step" }, ...describeStep(record)));
+    this.details.hidden = false;
+  }
+
   // --- questions
 
-  ask({ prompt_id: promptId, prompts, expires_at: expiresAt }) {
+  ask({ prompt_id: promptId, prompts, expires_at: expiresAt, is_open: isOpen = false }) {
+    // A flow takes every answer, an empty one too, and says by its name which is secret.
+    if (isOpen) prompts = prompts.map((prompt) => ({ ...prompt, secret: looksSecret(prompt.key) }));
     this.until = expiresAt ? Date.parse(expiresAt) : null;
     this.setStatus("asking");
     const form = make("form", { className: "question" });
@@ -113,6 +136,7 @@ class NodeItem {
       for (const prompt of prompts) form.append(this.field(prompt));
       form.append(make("button", { type: "submit", className: "primary", textContent: "Answer" }));
     }
+    if (isOpen) for (const input of form.querySelectorAll("input")) input.required = false;
     form.onsubmit = (event) => {
       event.preventDefault();
       if (!isOneChoice) answer(Object.fromEntries(new FormData(form)));
@@ -244,16 +268,19 @@ export class NodeTree {
         break;
       case "node_completed":
         item.reason.hidden = true;
-        item.end("completed", data.pinned ? undefined : data.duration_ms, data.pinned ? "kept from before" : data.port ? `took ${data.port}` : "");
+        item.end("completed", data.pinned ? undefined : data.duration_ms, data.pinned ? "kept from before" : data.port ? `took ${data.port}` : item.briefOf(data.output));
         item.give(data.output);
         if (item.output) item.details.open = false;
         break;
       case "node_failed":
         // What the end of the whole cut short has not failed by itself.
-        item.end(data.error.code === "cut_short" ? "cut_short" : "failed", data.duration_ms);
+        item.end(data.error.code === "cut_short" ? "cut_short" : "failed", data.duration_ms, item.briefOf(data.error));
         if (item.status === "failed") item.fail(data.error);
         break;
-      case "node_skipped": item.end(data.reason === "not_run" ? "not_run" : "skipped", undefined, data.reason === "not_run" ? "" : "branch not taken"); break;
+      case "node_skipped": 
+        item.end(data.reason === "not_run" ? "not_run" : "skipped", undefined, SKIPPED[data.reason] ?? "");
+        if (!(data.reason in SKIPPED)) item.say(data.reason);
+        break;
       case "input_required": item.ask(data); break;
       case "input_received": item.closeQuestion(); item.setStatus("running", `answered by ${data.by}`); break;
       case "output": item.pane().addOutput(data); break;

@@ -1,6 +1,7 @@
 // The page of execd: paste, run, watch, replay. It uses the public API only.
 
 import { API, ask, randomKey } from "./api.js";
+import { flowRequest, looksLikeFlow, nodesOf } from "./flows.js";
 import { Follower } from "./follower.js";
 import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
@@ -31,9 +32,14 @@ const EXAMPLES = [
     label: "A workflow with a question", language: "workflow",
     source: 'kind: workflow\nname: say hello\nnodes:\n  - id: ask\n    type: input\n    prompts: [{key: who, label: Who is there?, default: Ada}]\n\n  - id: each\n    type: map\n    needs: [ask]\n    items: [Hello, Salut, Ciao]\n    nodes:\n      - id: say\n        type: script\n        language: bash\n        args: ["{{ item }}", "{{ nodes.ask.output.who }}"]\n        source: sleep 1; echo "$1, $2!"\n',
   },
+  {
+    label: "An HTTP flow", language: "flow",
+    source: 'kind: flow\nname: echo\nvariables: {greeting: Hello}\ndefaults:\n  baseUrl: https://httpbin.org\n  timeout: 10\nnodes:\n  - id: send\n    method: POST\n    url: /anything\n    userPrompts: {who: "Who is there?"}\n    body: {text: "{{ .vars.greeting }}, {{ .input.who }}!"}\n    validations: [{httpStatusCode: 200}, {jsonpath: .json.text, exists: true}]\n\n  - id: again\n    method: GET\n    url: /anything/{{ .responses.send.json.text }}\n    conditions: [{input: who, notEquals: nobody}]\n',
+  },
 ];
 
 const WORKFLOW = "workflow";
+const FLOW = "flow";
 
 const at = (id) => document.getElementById(id);
 
@@ -84,7 +90,7 @@ class Page {
   async load() {
     try {
       const { runtimes } = await ask("/runtimes");
-      at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)), new Option(WORKFLOW, WORKFLOW));
+      at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)), new Option(WORKFLOW, WORKFLOW), new Option(FLOW, FLOW));
     } catch (error) {
       if (error.status === 401) { this.showSignIn(); return; }
       this.showProblem(error);
@@ -159,6 +165,7 @@ class Page {
 
   request() {
     const source = at("source").value;
+    if (at("language").value === FLOW) return flowRequest(source);
     if (at("language").value !== WORKFLOW) {
       return { body: { kind: "script", language: at("language").value, source, name: this.name(), stdin_open: true } };
     }
@@ -169,9 +176,10 @@ class Page {
     }
   }
 
-  // Whoever pastes a workflow should not have to say so.
+  // Whoever pastes a workflow or a flow should not have to say so.
   guessLanguage() {
-    if (/^\s*(\{\s*"(kind|nodes|name)"|(#.*\n|\s*\n)*(kind: *"?workflow|nodes:))/.test(at("source").value)) at("language").value = WORKFLOW;
+    if (looksLikeFlow(at("source").value)) at("language").value = FLOW;
+    else if (/^\s*(\{\s*"(kind|nodes|name)"|(#.*\n|\s*\n)*(kind: *"?workflow|nodes:))/.test(at("source").value)) at("language").value = WORKFLOW;
   }
 
   async retry(begin) {
@@ -253,8 +261,12 @@ class Page {
       if (this.follower.id !== id) return;
       if (kind !== "script") {
         this.showAsWorkflow();
-        this.nodes.arrange(spec?.nodes || []);
+        this.nodes.arrange(kind === FLOW ? nodesOf(spec?.config || {}) : spec?.nodes || []);
         this.nodes.offerRetry(FINAL.has(this.status) && !this.speed);
+      }
+      if (kind === FLOW && spec?.config && !isOwn) {
+        at("source").value = JSON.stringify({ kind: FLOW, ...spec.config }, null, 2);
+        at("language").value = FLOW;
       }
       if (spec?.source === undefined || isOwn) return;
       at("source").value = spec.source;

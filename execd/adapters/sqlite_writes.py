@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from execd.adapters.sqlite_history import keep_times
 from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, encode_error, to_milliseconds, to_row
@@ -20,6 +21,14 @@ _INSERT_EXECUTION = (
 )
 _INSERT_EVENT = "INSERT INTO events (execution_key, seq, type, body) VALUES (?, ?, ?, ?)"
 _ADVANCE = """
+    UPDATE executions
+       SET head_seq = ?, status = ?, started_ms = coalesce(started_ms, ?)
+     WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0
+ RETURNING key
+"""
+"""For all but the last write: a statement that names a column of an index writes that index's page too, changed or not, and
+every step of a flow is such a write."""
+_END = """
     UPDATE executions
        SET head_seq = ?, status = ?, is_final = ?, started_ms = coalesce(started_ms, ?),
            finished_ms = coalesce(finished_ms, ?), error = coalesce(?, error)
@@ -56,21 +65,7 @@ def _create(connection: sqlite3.Connection, write: Create) -> WriteOutcome:
 
 
 def _append(connection: sqlite3.Connection, write: Append) -> WriteOutcome:
-    last_seq = write.after_seq + len(write.events)
-    row = connection.execute(
-        _ADVANCE,
-        (
-            last_seq,
-            write.status,
-            int(Status(write.status) in FINAL_STATUSES),
-            to_milliseconds(write.started_at),
-            to_milliseconds(write.finished_at),
-            encode_error(write.error),
-            write.execution_id,
-            write.epoch,
-            write.after_seq,
-        ),
-    ).fetchone()
+    row = _advance(connection, write)
     if row is not None:
         _insert_events(connection, row["key"], write.events)
         if write.times is not None:
@@ -79,6 +74,18 @@ def _append(connection: sqlite3.Connection, write: Append) -> WriteOutcome:
     if _has_events(connection, write.execution_id, write.events):
         return Stored()
     return Fenced(why=_why_fenced(connection, write))
+
+
+def _advance(connection: sqlite3.Connection, write: Append) -> Any:
+    """Move an execution's head on; None where it is not what the write follows."""
+    last_seq = write.after_seq + len(write.events)
+    started_ms = to_milliseconds(write.started_at)
+    place = (write.execution_id, write.epoch, write.after_seq)
+    is_final = Status(write.status) in FINAL_STATUSES
+    if not is_final and write.finished_at is None and write.error is None:
+        return connection.execute(_ADVANCE, (last_seq, write.status, started_ms, *place)).fetchone()
+    end = (int(is_final), started_ms, to_milliseconds(write.finished_at), encode_error(write.error))
+    return connection.execute(_END, (last_seq, write.status, *end, *place)).fetchone()
 
 
 def _insert_events(connection: sqlite3.Connection, key: int, events: Sequence[StoredEvent]) -> None:

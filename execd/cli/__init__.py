@@ -16,11 +16,16 @@ class _Entry:
 
     module: str
     help: str
+    function: str = ""
+    """Its name there, where the command's own is a word of Python."""
 
 
 COMMANDS = {
-    "run": _Entry("run", "Run a script or a workflow, from a file or saved, and show it live."),
-    "validate": _Entry("validate", "Say everything that is wrong with a workflow, without running it."),
+    "run": _Entry("run", "Run a script, a workflow or a flow, from a file or saved, and show it live."),
+    "flow": _Entry("flow", "Run a list of HTTP requests and show what each gave."),
+    "validate": _Entry("validate", "Say everything that is wrong with a workflow or a flow, without running it."),
+    "import": _Entry("converting", "Make a flow of a Postman, OpenAPI, curl or HAR file.", "import_"),
+    "export": _Entry("converting", "Make a Postman or curl file of a flow."),
     "watch": _Entry("watch", "Show an execution from its start, or from any event, until its end."),
     "ls": _Entry("listing", "List executions, newest first."),
     "show": _Entry("listing", "Show one execution and how it ended."),
@@ -35,7 +40,7 @@ COMMANDS = {
     "doctor": _Entry("doctor", "Check what this machine offers, and how to mend what is missing."),
     "version": _Entry("version", "Print the version."),
 }
-"""Every command; its function has the command's name and lives in its module."""
+"""Every command; its function lives in its module."""
 
 
 class _LazyGroup(click.Group):
@@ -48,7 +53,7 @@ class _LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command = getattr(importlib.import_module(f"execd.cli.{entry.module}"), cmd_name)
+        command = getattr(importlib.import_module(f"execd.cli.{entry.module}"), entry.function or cmd_name)
         assert isinstance(command, click.Command)
         return command
 

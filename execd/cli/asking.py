@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 import trio
@@ -21,6 +22,7 @@ from execd.core.answers import check_answers
 from execd.core.errors import ConflictError, ExecdError
 from execd.core.event_parts import Prompt
 from execd.core.events import Event, ExecutionId, InputReceived, InputRequired, NodeCompleted, NodeFailed
+from execd.core.flows.hiding import looks_secret
 
 REPLAY_S = 0.3
 """How long a question stands before it counts as open: a replayed one is answered within one page of the journal."""
@@ -39,9 +41,14 @@ class Questions(Protocol):
 
 
 class OpenQuestions:
-    """The questions nobody has answered yet, by node. Owns: which one is being dealt with."""
+    """The questions nobody has answered yet, by node. Owns: which one is being dealt with.
 
-    def __init__(self) -> None:
+    Args:
+        stands_s: how long one stands before it counts as open; 0 where nobody else can answer.
+    """
+
+    def __init__(self, stands_s: float = REPLAY_S) -> None:
+        self._stands_s = stands_s
         self._open: dict[str, InputRequired] = {}
         self._changed = trio.Event()
         self._dealing = trio.CancelScope()
@@ -67,7 +74,7 @@ class OpenQuestions:
                 self._changed = trio.Event()
                 await self._changed.wait()
             oldest = next(iter(self._open.values()))
-            await trio.sleep(REPLAY_S)
+            await trio.sleep(self._stands_s)
             if next(iter(self._open.values()), None) is oldest:
                 return oldest
 
@@ -78,9 +85,23 @@ class OpenQuestions:
 
 
 class TerminalAsker:
-    """Asks at this terminal and hands the answers on."""
+    """Asks at this terminal and hands the answers on.
 
-    def __init__(self, backend: Backend, execution_id: ExecutionId, view: WorkflowView, *, fd: int = 0) -> None:
+    Args:
+        given: answers that need not be asked for, by their keys.
+        fd: where people type.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        execution_id: ExecutionId,
+        view: WorkflowView,
+        *,
+        given: Mapping[str, str] | None = None,
+        fd: int = 0,
+    ) -> None:
+        self._given = given or {}
         self._backend = backend
         self._id = execution_id
         self._view = view
@@ -104,8 +125,9 @@ class TerminalAsker:
         while True:
             values: dict[str, str] = {}
             for prompt in asked.prompts:
-                with unseen(self._fd) if prompt.secret else contextlib.nullcontext():
-                    typed = await self._ask_one(prompt)
+                typed = self._given.get(prompt.key)
+                if typed is None:
+                    typed = await self._ask_one(prompt, asked)
                 if typed is None:
                     await self._view.ask(None)
                     await self._view.note(f"answer it with: {how_to_answer(asked, execution_id=self._id)}")
@@ -117,20 +139,24 @@ class TerminalAsker:
                 await self._backend.answer(self._id, prompt_id=asked.prompt_id, values=values)
             except ExecdError as error:
                 await self._view.note(f"not answered: {error.message}")
+                self._given = {}  # what was refused is asked for
                 if error.status in {ConflictError.status, 403}:
                     await trio.sleep_forever()  # until the journal says how it ended
             else:
                 await trio.sleep_forever()  # until the journal has the answer
 
-    async def _ask_one(self, prompt: Prompt) -> str | None:
-        """Read one answer; None at the end of what is typed."""
+    async def _ask_one(self, prompt: Prompt, asked: InputRequired) -> str | None:
+        """Read one answer, unseen where it is secret, of a flow by its name; None at the end of what is typed."""
+        is_secret = prompt.secret or (asked.is_open and looks_secret(prompt.key))
+        question = question_of(prompt)
         while True:
-            await self._view.ask(f"  {question_of(prompt)}: ")
-            line = await self._read_line()
+            with unseen(self._fd) if is_secret else contextlib.nullcontext():
+                await self._view.ask(f"  {question}{'' if question.endswith((':', '?')) else ':'} ")
+                line = await self._read_line()
             if line is None:
                 return None
             value = line.rstrip("\r") if prompt.secret else line.strip() or (prompt.default or "")
-            if value and (not prompt.choices or value in prompt.choices):
+            if (value or asked.is_open) and (not prompt.choices or value in prompt.choices):
                 return value
             accepted = ", ".join(prompt.choices) or "an answer"
             await self._view.ask(None)
@@ -145,6 +171,44 @@ class TerminalAsker:
             self._typed += data
         line, _, self._typed = self._typed.partition(b"\n")
         return line.decode(errors="replace")
+
+
+class GivenAnswers:
+    """Answers with what the command line gave, and nobody waits for the rest: an execution that asks more is ended."""
+
+    def __init__(self, backend: Backend, execution_id: ExecutionId, view: View, given: Mapping[str, str]) -> None:
+        self._backend = backend
+        self._id = execution_id
+        self._view = view
+        self._given = given
+        self._questions = OpenQuestions(stands_s=0)
+
+    def take_notice(self, event: Event) -> None:
+        self._questions.take_notice(event)
+
+    async def deal(self) -> None:
+        while True:
+            asked = await self._questions.next()
+            with self._questions.dealing():
+                await self._answer(asked)
+                await trio.sleep_forever()  # until the journal has the answer, or the end
+
+    async def _answer(self, asked: InputRequired) -> None:
+        missing = [prompt.key for prompt in asked.prompts if prompt.key not in self._given and prompt.default is None]
+        if missing:
+            options = " ".join(f"--input {key}=…" for key in missing)
+            await self._view.note(f"it asks for what was not given, and is interrupted; give it with {options}")
+            with contextlib.suppress(ExecdError):
+                await self._backend.interrupt(self._id)
+            return
+        values = {prompt.key: self._given[prompt.key] for prompt in asked.prompts if prompt.key in self._given}
+        try:
+            await self._backend.answer(self._id, prompt_id=asked.prompt_id, values=values)
+        except ExecdError as error:
+            await self._view.note(f"not answered: {error.message}")
+            if error.status != ConflictError.status:
+                with contextlib.suppress(ExecdError):
+                    await self._backend.interrupt(self._id)
 
 
 class NobodyThere:

@@ -47,6 +47,20 @@ MEANINGS: tuple[tuple[str, str], ...] = (
 )
 """The table for people: the code and what it says."""
 
+FLOW_MEANINGS: tuple[tuple[str, str], ...] = (
+    (str(int(ExitCode.OK)), "every step passed or was skipped by its conditions"),
+    (str(int(ExitCode.FAILED)), "a step failed: a check did not hold, or there was no answer"),
+    (
+        str(int(ExitCode.REFUSED)),
+        "the command line or the config is wrong, or an answer is missing; nothing was requested",
+    ),
+    (str(int(ExitCode.TIMEOUT)), "the flow reached its time limit"),
+    (str(int(ExitCode.EXECD_FAILED)), "execd failed: no server answers, or it was lost in the middle"),
+    (str(int(ExitCode.CANCELLED)), "it was cancelled"),
+    (str(int(ExitCode.INTERRUPTED)), "it was interrupted, with Ctrl-C or from elsewhere: the rest was not run"),
+)
+"""What `execd flow` exits with."""
+
 _CODE_OF_STATUS = {
     Status.TIMEOUT: ExitCode.TIMEOUT,
     Status.CANCELLED: ExitCode.CANCELLED,
@@ -88,8 +102,17 @@ def failure_group(result: ResultStored) -> str:
 
 def exit_code_help() -> str:
     """Give the table as text for `--help`."""
-    width = max(len(code) for code, _ in MEANINGS)
-    return "\n".join(f"{code:>{width}}  {meaning}" for code, meaning in MEANINGS)
+    return _as_text(MEANINGS)
+
+
+def flow_exit_code_help() -> str:
+    """Give that of flows."""
+    return _as_text(FLOW_MEANINGS)
+
+
+def _as_text(meanings: tuple[tuple[str, str], ...]) -> str:
+    width = max(len(code) for code, _ in meanings)
+    return "\n".join(f"{code:>{width}}  {meaning}" for code, meaning in meanings)
 
 
 def _code_of_signal(name: str) -> int:

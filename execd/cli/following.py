@@ -6,7 +6,7 @@ import contextlib
 import enum
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,7 +20,14 @@ from execd.core.events import Event, ExecutionId, PodRunning, ResultStored
 from execd.core.replay import Rhythm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from execd.cli.asking import Questions
+    from execd.cli.flow_files import StepTitle
+    from execd.cli.workflow_view import Words
+    from execd.core.events import NodeId
+
+    Titles = Mapping[NodeId, StepTitle]
 
 CONFLICT = ConflictError.status
 STDIN_RETRY_S = 0.2
@@ -30,9 +37,11 @@ PARTING_S = 5.0
 
 
 class OnInterrupt(enum.Enum):
-    """What the first Ctrl-C does; the second always leaves."""
+    """What the first Ctrl-C does; once nothing more can be done, one leaves."""
 
     CANCEL = "cancel"
+    INTERRUPT = "interrupt"
+    """And the second cancels."""
     LEAVE = "leave"
 
 
@@ -109,12 +118,15 @@ class Follower:
                 self._code = exit_code_of_result(result)
 
     async def _obey_signals(self, arriving: AsyncIterator[int], leave: Callable[[], None]) -> None:
-        may_cancel = self._on_interrupt is OnInterrupt.CANCEL
+        deeds = {
+            OnInterrupt.CANCEL: [self._cancel],
+            OnInterrupt.INTERRUPT: [self._interrupt, self._cancel],
+            OnInterrupt.LEAVE: [],
+        }[self._on_interrupt]
         async with trio.open_nursery() as nursery:
             async for number in arriving:
-                if number == signal.SIGINT and may_cancel:
-                    may_cancel = False
-                    nursery.start_soon(self._cancel)
+                if number == signal.SIGINT and deeds:
+                    nursery.start_soon(deeds.pop(0))
                     continue
                 self._leave_with(SIGNAL_BASE + number)
                 await self._say_goodbye()
@@ -124,13 +136,20 @@ class Follower:
         self._has_left = True
         self._code = code
 
+    async def _interrupt(self) -> None:
+        await self._note("interrupting: what runs finishes, nothing more begins; Ctrl-C again cancels")
+        await self._stop(self._backend.interrupt, "interrupt")
+
     async def _cancel(self) -> None:
         await self._note("cancelling; Ctrl-C again leaves at once")
+        await self._stop(self._backend.cancel, "cancel")
+
+    async def _stop(self, command: Callable[[ExecutionId], Awaitable[None]], word: str) -> None:
         try:
-            await self._backend.cancel(self._id)
+            await command(self._id)
         except ExecdError as error:
             if error.status != CONFLICT:
-                await self._note(f"could not cancel: {error.message}")
+                await self._note(f"could not {word}: {error.message}")
 
     async def _say_goodbye(self) -> None:
         if self._backend.outlives_this_process:
@@ -177,37 +196,59 @@ async def follow_by_kind(
     on_interrupt: OnInterrupt,
     after_seq: int = 0,
     rhythm: Rhythm | None = None,
+    titles: Titles | None = None,
 ) -> int:
-    """Follow an execution as its kind is best shown, ask what it asks where somebody can answer, and give the exit code."""
+    """Follow an execution as its kind is best shown, ask what it asks where somebody can answer, and give the exit code.
+
+    Args:
+        titles: how the steps of a flow are called, where its config is at hand.
+    """
+    words = _words_of(kind, execution_id, titles)
     if rhythm is not None:
-        view = _replay_view(execution_id, kind=kind, as_json=as_json, rhythm=rhythm)
+        view = _replay_view(execution_id, kind=kind, as_json=as_json, rhythm=rhythm, words=words)
         replayed = Follower(backend, execution_id, view, on_interrupt=OnInterrupt.LEAVE, rhythm=rhythm)
         return await replayed.follow(after_seq=after_seq)
     if kind == "script":
         view = choose_view(as_json=as_json, types_on_terminal=False)
         return await Follower(backend, execution_id, view, on_interrupt=on_interrupt).follow(after_seq=after_seq)
-    follower = _workflow_follower(backend, execution_id, as_json=as_json, on_interrupt=on_interrupt)
+    follower = _workflow_follower(backend, execution_id, as_json=as_json, on_interrupt=on_interrupt, words=words)
     return await follower.follow(after_seq=after_seq)
 
 
-def _replay_view(execution_id: ExecutionId, *, kind: str, as_json: bool, rhythm: Rhythm) -> View:
+def _words_of(kind: str, execution_id: ExecutionId, titles: Titles | None) -> Words | None:
+    if kind != "flow":
+        return None
+    from execd.cli.flow_wording import FlowWords
+
+    return FlowWords(execution_id, titles or {})
+
+
+def _replay_view(execution_id: ExecutionId, *, kind: str, as_json: bool, rhythm: Rhythm, words: Words | None) -> View:
     """What it asked was answered or not; nobody is asked again."""
     from execd.cli.replay_clock import ReplayClock
     from execd.cli.workflow_view import choose_workflow_view
 
     if as_json or kind == "script":
         return choose_view(as_json=as_json, types_on_terminal=False)
-    return choose_workflow_view(execution_id, asks_here=True, replay=ReplayClock(rhythm.speed))
+    return choose_workflow_view(
+        execution_id, asks_here=True, replay=ReplayClock(rhythm.speed), words=words, fd=_lines_fd(words)
+    )
+
+
+def _lines_fd(words: Words | None) -> int:
+    """What a flow has to say is its output; beside a workflow's programs lines are remarks."""
+    return 2 if words is None else 1
 
 
 def _workflow_follower(
-    backend: Backend, execution_id: ExecutionId, *, as_json: bool, on_interrupt: OnInterrupt
+    backend: Backend, execution_id: ExecutionId, *, as_json: bool, on_interrupt: OnInterrupt, words: Words | None
 ) -> Follower:
     from execd.cli.asking import NobodyThere, TerminalAsker
     from execd.cli.workflow_view import choose_workflow_view
 
-    asks_here = not as_json and os.isatty(0) and os.isatty(2)
-    shown = choose_workflow_view(execution_id, asks_here=asks_here)
+    fd = _lines_fd(words)
+    asks_here = not as_json and os.isatty(0) and os.isatty(fd)
+    shown = choose_workflow_view(execution_id, asks_here=asks_here, words=words, fd=fd)
     view: View = choose_view(as_json=True, types_on_terminal=False) if as_json else shown
     questions: Questions | None = None
     if asks_here:

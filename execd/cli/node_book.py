@@ -38,6 +38,8 @@ class NodeEntry:
     duration_ms: int | None = None
     error: Failure | None = None
     output: Any = None
+    reason: str = ""
+    """Why it was skipped."""
     items: int = 0
     """How often its body runs."""
 
@@ -119,7 +121,7 @@ class NodeBook:
             case NodeFailed(duration_ms=duration_ms, error=error):
                 entry.status, entry.duration_ms, entry.error = "failed", duration_ms, error
             case NodeSkipped(reason=reason):
-                entry.status = "not_run" if reason == "not_run" else "skipped"
+                entry.status, entry.reason = ("not_run" if reason == "not_run" else "skipped"), reason
 
 
 _ACTIVE = frozenset({"running", "retrying", "waiting", "asking"})

@@ -18,6 +18,7 @@ from execd.cli.wording import MARKS, describe_usage, format_seconds
 from execd.core.codec import encode_json
 from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
+    NOT_RUN,
     Event,
     ExecutionPaused,
     ExecutionQueued,
@@ -45,6 +46,7 @@ SHOWN_VALUE_CHARS = 80
 SHOWN_ERROR_CHARS = 500
 AT_ONCE = frozenset({"set", "if", "switch", "wait", "input", "map"})
 """Types that need no line for their beginning: their end or their wait follows at once."""
+_SKIP_WORDS = {"branch_not_taken": "its branch was not taken", "skipped_by_engine": "not run", NOT_RUN: "not run"}
 _COMMANDS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
 
@@ -57,10 +59,27 @@ class Line:
     is_dim: bool = False
 
 
+class NodeWords:
+    """The words of workflows. Implements `Words` of workflow_view."""
+
+    tells_progress = True
+
+    def __init__(self, execution_id: str) -> None:
+        self._id = execution_id
+
+    def of(self, event: Event, book: NodeBook) -> list[Line]:
+        """See `describe_node_event`."""
+        return describe_node_event(event, book, execution_id=self._id)
+
+    def of_active(self, entry: NodeEntry, book: NodeBook, now: datetime) -> Line:
+        """See `describe_active`."""
+        return describe_active(entry, book, now)
+
+
 def describe_node_event(event: Event, book: NodeBook, *, execution_id: str) -> list[Line]:
     """Say what happened; nothing for what needs no words. The book has heard the event already."""
     if event.node is None:
-        return _describe_execution(event)
+        return describe_execution(event)
     entry = book.entries[event.node]
     name = "  " * entry.depth + entry.id
     if isinstance(event.data, InputRequired):
@@ -108,12 +127,13 @@ def _describe_end_of_node(event: Event, name: str) -> Line | None:
         case NodeFailed(error=error, duration_ms=duration_ms):
             return Line(f"✘ {name}  {format_seconds(duration_ms / 1000)}  {reason_of(error)}", "red")
         case NodeSkipped(reason=reason):
-            words = "its branch was not taken" if reason == "branch_not_taken" else "not run"
+            words = _SKIP_WORDS.get(reason, printable(shorten(reason, SHOWN_ERROR_CHARS)))
             return Line(f"- {name}  {words}", is_dim=True)
     return None
 
 
-def _describe_execution(event: Event) -> list[Line]:
+def describe_execution(event: Event) -> list[Line]:
+    """Say what happened to the whole; nothing for what needs no words."""
     match event.data:
         case ExecutionQueued(position=position) if position:
             return [Line(f"◌ queued, position {position}", is_dim=True)]

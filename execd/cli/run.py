@@ -46,7 +46,9 @@ FILE_OPTIONS = ("lang", "args", "env", "secrets", "limits", "timeout", "retries"
 @click.option("--timeout", type=float, metavar="SECONDS", help="The same as --limit wall_s=SECONDS.")
 @click.option("--stdin", "stdin", metavar="FILE|-", help="What it reads; - follows this terminal or pipe, live.")
 @click.option("-i", "interactive", is_flag=True, help="The same as --stdin -.")
-@click.option("--input", "input_text", metavar="JSON|@FILE", help="What a workflow finds as `input`.")
+@click.option(
+    "--input", "input_text", metavar="JSON|@FILE", help="What a workflow finds as `input`; a flow's variables."
+)
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A workflow's variable; may be repeated.")
 @click.option("--until", metavar="NODE", help="Run only this node of a workflow and what it needs.")
 @click.option("--name", help="What it is called in lists; else the file's name.")
@@ -54,13 +56,13 @@ FILE_OPTIONS = ("lang", "args", "env", "secrets", "limits", "timeout", "retries"
 @click.option("--json", "as_json", is_flag=True, help="Print the events, one JSON object per line, and nothing else.")
 @target_options
 def run(**options: Any) -> None:
-    """Run a script, a workflow in YAML or JSON, or what is saved, and show what it does as it does it.
+    """Run a script, a workflow or flow in YAML or JSON, or what is saved, and show what it does as it does it.
 
     A word that is no file here, and has no slash in it, is the name or id of a saved definition.
 
     It runs on the server of --url or EXECD_URL, else on the one running on this machine, else in this process. What is
     piped in is a script's stdin. What a workflow asks is asked here, or, without a terminal, answered by `execd answer`.
-    Ctrl-C cancels it, a second one leaves at once.
+    Ctrl-C cancels it, a second one leaves at once. For flows `execd flow` has more: environments, answers, reports.
     """
     from execd.cli.saved_run import names_definition
     from execd.cli.workflow_files import is_request_file
@@ -90,11 +92,15 @@ async def _run_saved(options: dict[str, Any], backend: Backend) -> int:
 
 
 async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) -> int:
+    from execd.cli.flow_files import FLOW, titles_of
     from execd.cli.following import OnInterrupt, follow_by_kind
     from execd.cli.workflow_files import read_request, with_values
 
     _check_detach(options, backend)
     body = read_request(text, file=options["file"])
+    is_flow = body["kind"] == FLOW
+    if is_flow:
+        _refuse(options, ("until",), "is for workflows")
     body = with_values(body, input_text=options["input_text"], variables=options["variables"])
     if options["until"] is not None:
         body["until"] = options["until"]
@@ -103,7 +109,12 @@ async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) ->
         click.echo(execution_id)
         return ExitCode.OK
     return await follow_by_kind(
-        backend, execution_id, kind=body["kind"], as_json=options["as_json"], on_interrupt=OnInterrupt.CANCEL
+        backend,
+        execution_id,
+        kind=body["kind"],
+        as_json=options["as_json"],
+        on_interrupt=OnInterrupt.CANCEL,
+        titles=titles_of(body) if is_flow else None,
     )
 
 

@@ -59,12 +59,18 @@ async def run_saved(options: dict[str, Any], backend: Backend) -> int:
 async def _follow(
     backend: Backend, execution_id: Any, found: DefinitionDetail, *, as_json: bool, stdin_fd: int | None
 ) -> int:
+    from execd.cli.flow_files import FLOW, titles_of
     from execd.cli.following import Follower, OnInterrupt, follow_by_kind
     from execd.cli.views import choose_view
 
     if stdin_fd is None:
         return await follow_by_kind(
-            backend, execution_id, kind=found.kind, as_json=as_json, on_interrupt=OnInterrupt.CANCEL
+            backend,
+            execution_id,
+            kind=found.kind,
+            as_json=as_json,
+            on_interrupt=OnInterrupt.CANCEL,
+            titles=titles_of(found.body) if found.kind == FLOW else None,
         )
     view = choose_view(as_json=as_json, types_on_terminal=os.isatty(stdin_fd))
     follower = Follower(backend, execution_id, view, on_interrupt=OnInterrupt.CANCEL, stdin_fd=stdin_fd)

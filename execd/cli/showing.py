@@ -15,6 +15,7 @@ from execd.cli.node_wording import describe_progress, how_to_answer, is_of_scrip
 from execd.cli.wording import format_seconds
 from execd.client_records import ExecutionView
 from execd.core.events import InputRequired, ResultStored
+from execd.core.flows.hiding import hide_named
 
 MARKS = {
     "completed": ("✔", "green"),
@@ -59,10 +60,15 @@ def _entries_of(result: ResultStored) -> list[NodeEntry]:
             attempt=node.attempts,
             duration_ms=node.duration_ms,
             error=node.error,
-            output=result.outputs.get(node.id),
+            output=_shown_output(node.id, result.outputs.get(node.id)),
         )
         for node in result.nodes
     ]
+
+
+def _shown_output(node: str, output: Any) -> Any:
+    """What people answered to a flow is shown without what looks secret by its name."""
+    return hide_named(output) if node.endswith(".prompts") else output
 
 
 def _print_entries(entries: list[NodeEntry]) -> None:

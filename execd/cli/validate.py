@@ -1,8 +1,8 @@
-"""`execd validate`: everything that is wrong with a workflow's file, at once, without running it."""
+"""`execd validate`: everything that is wrong with a workflow's or a flow's file, at once, without running it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("file", metavar="FILE|-")
 @target_options
 def validate(**options: Any) -> None:
-    """Check a workflow in YAML or JSON: fields, needs, cycles, expressions and what they refer to.
+    """Check a workflow or a flow in YAML or JSON: fields, needs, cycles, expressions and what they refer to.
 
     Each fault has its line, its path and what would be accepted. Nothing runs and no server is asked; languages and
     limits are those of this machine's settings. Exits 0 when it is right and 2 when it is not.
@@ -30,7 +30,7 @@ def validate(**options: Any) -> None:
 
 
 def _validate(target: Target, file: str) -> int:
-    from execd.cli.workflow_files import lines_of, read_request
+    from execd.cli.workflow_files import read_request
     from execd.core.plain_credentials import warn_of_credentials
     from execd.core.requests import parse_request
     from execd.core.script_fields import ScriptTools
@@ -51,21 +51,21 @@ def _validate(target: Target, file: str) -> int:
     except InvalidRequestError as error:
         if not error.faults:
             raise
-        lines = lines_of(text)
-        for fault in error.faults:
-            _show(file, fault, lines)
+        show_faults(error.faults, text, file=file)
         return ExitCode.REFUSED
     click.echo(f"{file}: right")
-    for warning in warn_of_credentials(body):
-        _show(file, warning, lines_of(text), mark="warning: ")
+    show_faults(warn_of_credentials(body), text, file=file, mark="warning: ")
     return ExitCode.OK
 
 
-def _show(file: str, fault: FieldFault, lines: Mapping[str, int], *, mark: str = "") -> None:
-    from execd.cli.workflow_files import line_of
+def show_faults(faults: Iterable[FieldFault], text: str, *, file: str, mark: str = "") -> None:
+    """Say each fault with its line, its path and what would be accepted."""
+    from execd.cli.workflow_files import line_of, lines_of
 
-    line = line_of(fault.path, lines)
-    place = file if line is None else f"{file}:{line}"
-    accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
-    path = click.style(fault.path or "the file", bold=True)
-    click.echo(f"{place}: {mark}{path} {fault.message}{accepted}", err=True)
+    lines = lines_of(text)
+    for fault in faults:
+        line = line_of(fault.path, lines)
+        place = file if line is None else f"{file}:{line}"
+        accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
+        path = click.style(fault.path or "the file", bold=True)
+        click.echo(f"{place}: {mark}{path} {fault.message}{accepted}", err=True)

@@ -1,6 +1,7 @@
 """Files that hold a request instead of a program: a workflow in YAML or JSON. Pure, but for `read_value`'s `@file`.
 
-A file is a request if its name says YAML or JSON; it then has a `kind`, or `nodes`, which makes it a workflow.
+A file is a request if its name says YAML or JSON; it then has a `kind`, or `nodes`, which make it a workflow, or a flow if
+they are HTTP requests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from execd.cli.flow_files import FLOW, looks_like_flow, with_run_values
 from execd.core.errors import FieldFault, InvalidRequestError
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -33,9 +35,10 @@ def read_request(text: str, *, file: str) -> dict[str, Any]:
     """
     body = _decode(text, file=file)
     if not isinstance(body, Mapping) or not ("kind" in body or "nodes" in body):
-        fault = FieldFault("", "has neither kind nor nodes", "a workflow: an object with nodes")
+        fault = FieldFault("", "has neither kind nor nodes", "a workflow or a flow: an object with nodes")
         raise InvalidRequestError(f"{file} is no workflow", faults=(fault,))
-    return {"name": Path(file).stem, "kind": WORKFLOW_LANGUAGE, **body}
+    kind = FLOW if looks_like_flow(body) else WORKFLOW_LANGUAGE
+    return {"name": Path(file).stem, "kind": kind, **body}
 
 
 def _decode(text: str, *, file: str) -> Any:
@@ -61,6 +64,8 @@ def with_values(body: dict[str, Any], *, input_text: str | None, variables: Iter
     """
     if input_text is not None:
         body = {**body, "input": read_value(input_text, option="--input")}
+    if body.get("kind") == FLOW:
+        return with_run_values(body, environment=None, variables=variables, start_step=None)
     known = body.get("vars")
     changed: dict[str, Any] = dict(known) if isinstance(known, Mapping) else {}
     for pair in variables:

@@ -10,16 +10,16 @@ import codecs
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Protocol
 
 import click
 import trio
 from rich.cells import cell_len, set_cell_size
 
-from execd.cli.node_book import NodeBook
+from execd.cli.node_book import NodeBook, NodeEntry
 from execd.cli.node_wording import (
     Line,
-    describe_active,
-    describe_node_event,
+    NodeWords,
     describe_progress,
     printable,
 )
@@ -53,17 +53,33 @@ MAX_LINE_CHARS = 64 * 1024
 """A line of output longer than this is shown in pieces, so that memory stays bounded."""
 
 
+class Words(Protocol):
+    """Says what happens to nodes. One for each execution."""
+
+    @property
+    def tells_progress(self) -> bool:
+        """Whether a log is told now and then how much is done."""
+
+    def of(self, event: Event, book: NodeBook) -> list[Line]:
+        """Give the lines that stay; the book has heard the event already."""
+
+    def of_active(self, entry: NodeEntry, book: NodeBook, now: datetime) -> Line | None:
+        """Give the line of what runs or waits now; None for none."""
+
+
 class WorkflowView:
     """Shows one workflow. `keep_clock` runs beside it.
 
     Args:
         execution_id: named in the command that answers a question.
         write: writes bytes to a descriptor.
-        is_terminal: whether a person looks at stderr: colours, and lines that change.
+        is_terminal: whether a person looks at the lines: colours, and lines that change.
         columns: gives the terminal's width.
         now: gives the wall clock.
         replay: gives it where this is a replay.
         asks_here: whether questions are asked at this terminal, so that nobody need be told another way.
+        words: what is said of events; None: as of a workflow.
+        fd: where the lines go.
     """
 
     def __init__(
@@ -76,8 +92,11 @@ class WorkflowView:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         asks_here: bool = False,
         replay: ReplayClock | None = None,
+        words: Words | None = None,
+        fd: int = 2,
     ) -> None:
-        self._id = execution_id
+        self._words = words or NodeWords(execution_id)
+        self._fd = fd
         self._write = write
         self._is_terminal = is_terminal
         self._columns = columns
@@ -135,7 +154,7 @@ class WorkflowView:
                 return
             case OutputTruncated() as truncation:
                 words = f"  {event.node} │ {describe_truncation(truncation)}"
-                await self._print(2, [Line(words, "yellow")])
+                await self._print(self._fd, [Line(words, "yellow")])
                 return
             case NodeStarted() if self._is_terminal:
                 return
@@ -146,22 +165,23 @@ class WorkflowView:
                 return
             case ResultStored():
                 self._has_ended = True
-        lines = describe_node_event(event, self._book, execution_id=self._id)
+        lines = self._words.of(event, self._book)
         if isinstance(event.data, InputRequired) and self._asks_here:
             lines = lines[:-1]
-        await self._print(2, lines)
+        await self._print(self._fd, lines)
 
     async def _show_progress(self, progress: Progress, at: datetime) -> None:
         """In a log: every ten percent, the first time left that is known, and that it takes longer than usual."""
         is_news = progress.overrun and not self._is_late
         is_first = progress.eta_ms is not None and not self._has_shown_time
         self._is_late = progress.overrun
-        if self._is_terminal or not (is_news or is_first or progress.percent >= self._shown_percent + PROGRESS_STEP):
+        is_step = progress.percent >= self._shown_percent + PROGRESS_STEP
+        if self._is_terminal or not self._words.tells_progress or not (is_news or is_first or is_step):
             return
         self._shown_percent = progress.percent
         self._has_shown_time = self._has_shown_time or is_first
         line = describe_progress(self._book, at)
-        await self._print(2, [] if line is None else [line])
+        await self._print(self._fd, [] if line is None else [line])
 
     async def _show_output(self, node: str, fd: int, data: bytes) -> None:
         part = self._parts.setdefault((node, fd), _Part())
@@ -178,8 +198,8 @@ class WorkflowView:
         if not lines:
             return
         text = self._text_of(lines)
-        if fd == 2:
-            await self._write(2, f"{self._erasing()}{text}{self._drawing()}".encode())
+        if fd == self._fd:
+            await self._write(fd, f"{self._erasing()}{text}{self._drawing()}".encode())
             return
         await self._redraw(self._erasing())
         await self._write(fd, text.encode())
@@ -187,7 +207,7 @@ class WorkflowView:
 
     async def _redraw(self, text: str) -> None:
         if text:
-            await self._write(2, text.encode())
+            await self._write(self._fd, text.encode())
 
     def _text_of(self, lines: list[Line]) -> str:
         return "".join(f"{self._styled(line)}\n" for line in lines)
@@ -216,7 +236,8 @@ class WorkflowView:
 
     def _bottom(self) -> list[Line]:
         now = self._now()
-        lines = [describe_active(entry, self._book, now) for entry in islice(self._book.active(), MAX_ACTIVE)]
+        shown = [self._words.of_active(entry, self._book, now) for entry in islice(self._book.active(), MAX_ACTIVE)]
+        lines = [line for line in shown if line is not None]
         if self._book.active_count > MAX_ACTIVE:
             lines.append(Line(f"… and {self._book.active_count - MAX_ACTIVE} more", is_dim=True))
         progress = describe_progress(self._book, now)
@@ -255,18 +276,22 @@ def _output_line(node: str, text: str) -> Line:
     return Line(f"  {node} │ {printable(text)}")
 
 
-def choose_workflow_view(execution_id: str, *, asks_here: bool, replay: ReplayClock | None = None) -> WorkflowView:
+def choose_workflow_view(
+    execution_id: str, *, asks_here: bool, replay: ReplayClock | None = None, words: Words | None = None, fd: int = 2
+) -> WorkflowView:
     """Make the view for who is there to look."""
+    import os
     import shutil
-    import sys
 
     from execd.cli.stdio import write_bytes
 
     return WorkflowView(
         execution_id,
         write_bytes,
-        is_terminal=sys.stderr.isatty(),
+        is_terminal=os.isatty(fd),
         columns=lambda: shutil.get_terminal_size().columns,
         asks_here=asks_here,
         replay=replay,
+        words=words,
+        fd=fd,
     )

@@ -37,7 +37,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 def format_time(at: datetime) -> str:
     """Give RFC 3339 with milliseconds and a `Z`, as every time on the wire."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _encode_other(value: Any) -> Any:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
@@ -78,7 +80,7 @@ def sign_in(page: Page, token: str) -> None:
     """Type the token and wait for the editor."""
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("button", name="Run")).to_be_visible()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
 
 
 def run(page: Page, source: str) -> None:
@@ -164,7 +166,7 @@ def test_wrong_token_is_refused_in_words(server: ServerProcess, browser: Browser
         page.get_by_role("button", name="Sign in").click()
 
         expect(page.locator("#sign-in-error")).to_contain_text("not valid")
-        expect(page.get_by_role("button", name="Run")).to_be_hidden()
+        expect(page.get_by_role("button", name="Run", exact=True)).to_be_hidden()
 
 
 def test_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
@@ -174,7 +176,7 @@ def test_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
     expect(page.locator("#badge")).to_have_text("completed")
 
     assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
-    expect(page.get_by_role("button", name="Run")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_in_viewport()
 
 
 APPROVAL = """\
@@ -379,3 +381,90 @@ def test_what_is_saved_is_picked_and_run(page: Page) -> None:
     expect(page.get_by_label("Language")).to_have_value("bash")
     execution = page.evaluate("fetch('/api/v1/executions?limit=1').then(answer => answer.json())")["items"][0]
     assert (execution["name"], execution["definition_version"]) == ("plain", 1)
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    """Give the address of an API that answers with its path, with markup in it, and with 500 at `/broken`."""
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"path": self.path, "said": "<img src=x onerror=document.title=1>"}).encode()
+            self.send_response(500 if self.path == "/broken" else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
+        thread.join()
+
+
+def flow(shop: str) -> str:
+    """Give a config as FlowSphere has it: it does not say what it is."""
+    asks = {"city": "City:", "password": "Password:"}
+    nodes = [
+        {"id": "first", "method": "GET", "url": "/{{ .input.city }}", "userPrompts": asks},
+        {"id": "skips", "method": "GET", "url": "/b", "conditions": [{"input": "city", "equals": "Rome"}]},
+        {"id": "broken", "method": "GET", "url": "/broken", "name": "<b>markup</b>"},
+        {"id": "after", "method": "GET", "url": "/after"},
+    ]
+    return json.dumps({"defaults": {"baseUrl": shop}, "nodes": nodes})
+
+
+def test_a_flow_shows_requests_answers_and_checks(page: Page, shop: str) -> None:
+    """Pasted as it is, it asks, a password unseen; each step then shows what was sent, what came, and why it failed or was
+    skipped; nothing of it is obeyed as markup."""
+    run(page, flow(shop))
+    expect(page.get_by_label("Language")).to_have_value("flow")
+    expect(page.get_by_label("Password:")).to_have_attribute("type", "password")
+    page.get_by_label("City:").fill("Oslo")
+    page.get_by_label("Password:").fill("hunter2")
+    page.get_by_role("button", name="Answer").click()
+
+    expect(page.locator("#badge")).to_have_text("failed")
+    expect(page.locator("#nodes")).not_to_contain_text("hunter2")
+    first = node(page, "first")
+    expect(first).to_contain_text(f"GET {shop}/Oslo · 1 of 1 check held")
+    first.locator("summary").first.click()
+    expect(first.locator(".checks li")).to_have_text(["held: status 200"])
+    expect(first.locator("pre").first).to_contain_text('"path": "/Oslo"')
+    expect(first).to_contain_text("{{ .input.city }}")
+    expect(node(page, "skips").locator(".reason")).to_have_text("user input 'city': expected 'Rome', got 'Oslo'")
+    expect(node(page, "broken").locator(".reason")).to_have_text("HTTP status validation failed: expected 200, got 500")
+    expect(node(page, "broken")).to_contain_text("<b>markup</b> · 500 Internal Server Error")
+    expect(node(page, "after")).to_have_attribute("data-status", "not_run")
+    expect(page.locator("#nodes img, #nodes b")).to_have_count(0)
+
+
+def test_a_flow_is_seen_again_with_its_config(page: Page, shop: str) -> None:
+    """An address sent to a colleague shows the steps in their order, those that have not begun too, and what was run."""
+    run(page, flow(shop))
+    expect(node(page, "first.prompts")).to_have_attribute("data-status", "asking")
+    address = page.url
+
+    page.goto("about:blank")
+    page.goto(address)
+
+    expect(page.get_by_label("Script source")).to_have_value(re.compile('"kind": "flow"'))
+    names = page.locator("#nodes > li .node-name")
+    expect(names).to_have_text(["first asks", "first", "skips", "broken", "after"])
+
+
+def test_a_flow_fits_a_narrow_screen(page: Page, shop: str) -> None:
+    """Long urls, headers and bodies: nothing needs sideways scrolling on a phone."""
+    page.set_viewport_size({"width": 400, "height": 800})
+    nodes = [{"id": "long", "method": "GET", "url": f"{shop}/{'x' * 300}", "headers": {"X-Long": "y" * 300}}]
+    run(page, json.dumps({"nodes": nodes}))
+    expect(page.locator("#badge")).to_have_text("completed")
+    for summary in node(page, "long").locator("summary").all():
+        summary.evaluate("element => { element.parentElement.open = true; }")
+
+    assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
+    assert page.locator("#nodes").evaluate("element => element.scrollWidth <= element.clientWidth")

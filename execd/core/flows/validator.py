@@ -151,7 +151,7 @@ def _check_node(node: Mapping[str, Any], place: Place, ids: list[str], errors: C
     _check_conditions(node, place, ids, errors)
     check_validations(node, place, errors)
     _check_browser(node, place, errors)
-    texts = list(_texts_in(node, ""))
+    texts = [(path, text) for path, text in _texts_in(node, "") if "{{" in text or "}}" in text]
     for path, text in texts:
         _check_braces(path, text, place, errors)
     for _, text in texts:
@@ -187,9 +187,11 @@ def _check_headers(table: Mapping[str, Any], place: Place, errors: ConfigErrors)
 
 def _check_body(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
     body = node.get("body", UNSET)
+    if body is UNSET or isinstance(body, Mapping | list):
+        return
     headers = table_of(node.get("headers"))
     content_type = next((text for name, text in headers.items() if name.lower() == "content-type"), None)
-    if body is UNSET or isinstance(body, Mapping | list) or "application/json" not in js_text(content_type):
+    if "application/json" not in js_text(content_type):
         return
     text = f'Body must be an object or array when Content-Type is "application/json" (got {kind_of(body)})'
     errors.add(f"{place.path}.body", text, "value", category=VALUE, keys=place.keys, suggestion=_JSON_BODY)
