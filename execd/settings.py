@@ -246,6 +246,21 @@ class SecretSettings(_Section, frozen=True):
         return f"SecretSettings({len(self.values)} values)"
 
 
+class FlowsphereSettings(_Section, frozen=True):
+    """FlowSphere's page and clients, which send no credential."""
+
+    open: bool = False
+    """Whether `/api/execute-stream` and its siblings take callers of this machine without a credential. Only on loopback and
+    without `http.public_url`; whoever can open a connection to it, every user of this machine among them, may then run flows,
+    and see the answers, in `workspace`. Pages of other origins and what came through a proxy are refused all the same."""
+    workspace: str = "default"
+    """Where the runs of such callers are; `default` is that of whoever started the server."""
+    page_dir: Path | None = None
+    """FlowSphere's `studio` folder, to be served at `/flowsphere/`. It loads styles and fonts from public servers."""
+    body_limit_bytes: int = 10 * MIB
+    """Of a request of this dialect: a step's has all answers before it, a log to be saved comes twice."""
+
+
 class ShutdownSettings(_Section, frozen=True):
     grace_s: float = 10.0
     """From SIGTERM: how long what runs may go on. Then its sandbox is removed, and the next start ends it `worker_lost` or runs it
@@ -272,9 +287,16 @@ class Settings(_Section, frozen=True):
     outbound: OutboundSettings = OutboundSettings()
     jobs: JobsSettings = JobsSettings()
     providers: ProvidersSettings = ProvidersSettings()
+    flowsphere: FlowsphereSettings = FlowsphereSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     expressions: ExpressionSettings = ExpressionSettings()
     secrets: SecretSettings = SecretSettings()
+
+    def __post_init__(self) -> None:
+        if self.flowsphere.open and (not self.is_loopback or self.http.public_url is not None):
+            raise ValueError(
+                "flowsphere.open needs an http.host on loopback and no http.public_url: anybody could come in"
+            )
 
     @property
     def slots(self) -> int:
