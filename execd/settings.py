@@ -20,6 +20,7 @@ from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
 from execd.core.specs import Limits
 from execd.packaged import packaged_file
 from execd.ports import DefinitionLimits
+from execd.settings_dialects import FlowsphereSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -244,21 +245,6 @@ class SecretSettings(_Section, frozen=True):
 
     def __repr__(self) -> str:
         return f"SecretSettings({len(self.values)} values)"
-
-
-class FlowsphereSettings(_Section, frozen=True):
-    """FlowSphere's page and clients, which send no credential."""
-
-    open: bool = False
-    """Whether `/api/execute-stream` and its siblings take callers of this machine without a credential. Only on loopback and
-    without `http.public_url`; whoever can open a connection to it, every user of this machine among them, may then run flows,
-    and see the answers, in `workspace`. Pages of other origins and what came through a proxy are refused all the same."""
-    workspace: str = "default"
-    """Where the runs of such callers are; `default` is that of whoever started the server."""
-    page_dir: Path | None = None
-    """FlowSphere's `studio` folder, to be served at `/flowsphere/`. It loads styles and fonts from public servers."""
-    body_limit_bytes: int = 10 * MIB
-    """Of a request of this dialect: a step's has all answers before it, a log to be saved comes twice."""
 
 
 class ShutdownSettings(_Section, frozen=True):
