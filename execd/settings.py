@@ -20,7 +20,7 @@ from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
 from execd.core.specs import Limits
 from execd.packaged import packaged_file
 from execd.ports import DefinitionLimits
-from execd.settings_dialects import FlowsphereSettings
+from execd.settings_dialects import FlowsphereSettings, ProvidersSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -181,37 +181,6 @@ class JobsSettings(_Section, frozen=True):
 
     def __repr__(self) -> str:
         return f"JobsSettings(secret={'***' if self.secret else ''!r})"
-
-
-class ProviderSettings(_Section, frozen=True, kw_only=True):
-    """A provider of models, for nodes that name one instead of an address."""
-
-    api_key: str | None = None
-    """None: nodes that name this provider fail, and say so."""
-    base_url: str
-    """Of its OpenAI-compatible API."""
-    model: str
-    """Asked where a node names none."""
-
-    def __repr__(self) -> str:
-        return f"ProviderSettings(base_url={self.base_url!r}, api_key={'***' if self.api_key else None!r})"
-
-
-class OpenAiSettings(ProviderSettings, frozen=True, kw_only=True):
-    base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o"
-
-
-class GeminiSettings(ProviderSettings, frozen=True, kw_only=True):
-    base_url: str = "https://generativelanguage.googleapis.com/v1beta/openai"
-    model: str = "gemini-2.5-flash"
-
-
-class ProvidersSettings(_Section, frozen=True):
-    """What `ai-…` nodes of flows ask; of several with a key, the first is asked where a node names none."""
-
-    openai: OpenAiSettings = OpenAiSettings()
-    gemini: GeminiSettings = GeminiSettings()
 
 
 class ExpressionSettings(_Section, frozen=True):

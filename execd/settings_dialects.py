@@ -9,6 +9,37 @@ import msgspec
 MIB = 1024 * 1024
 
 
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider of models, for nodes that name one instead of an address."""
+
+    api_key: str | None = None
+    """None: nodes that name this provider fail, and say so."""
+    base_url: str
+    """Of its OpenAI-compatible API."""
+    model: str
+    """Asked where a node names none."""
+
+    def __repr__(self) -> str:
+        return f"ProviderSettings(base_url={self.base_url!r}, api_key={'***' if self.api_key else None!r})"
+
+
+class OpenAiSettings(ProviderSettings, frozen=True, kw_only=True):
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o"
+
+
+class GeminiSettings(ProviderSettings, frozen=True, kw_only=True):
+    base_url: str = "https://generativelanguage.googleapis.com/v1beta/openai"
+    model: str = "gemini-2.5-flash"
+
+
+class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `ai-…` nodes of flows ask; of several with a key, the first is asked where a node names none."""
+
+    openai: OpenAiSettings = OpenAiSettings()
+    gemini: GeminiSettings = GeminiSettings()
+
+
 class FlowsphereSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """FlowSphere's page and clients, which send no credential."""
 
