@@ -9,7 +9,7 @@ the frame; it comes last, for readers that look at the first two lines only. Eac
 it was tried; what has no word there (retries, progress, pauses) is left out.
 
 A `Teller` makes the frames of one journal, for one viewer, and keeps the log that its last frame repeats: the texts of the
-steps, not made again. What would make that log too large is in it without headers and bodies.
+steps, not made again. Steps that would make that log too large are in it without headers and bodies, or are counted.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ from execd.ports import StreamedEvent
 CONTENT_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
 HEARTBEAT = b": hb\n\n"
-MAX_LOG_BYTES = 4 * 1024 * 1024
-"""Of the steps that the last frame repeats: its reader sends them back twice over to save them, and 10 MiB are taken."""
+MAX_LOG_BYTES = 3 * 1024 * 1024
+"""Of the steps that the last frame repeats whole. Its reader sends them back twice over to save them, and 10 MiB are taken."""
+MAX_LEAN_BYTES = 1024 * 1024
+"""Of those that come after them, without headers and bodies; of the rest it says how many there are."""
 PROMPTS = ".prompts"
 _ENDS = {Status.CANCELLED, Status.INTERRUPTED}
 
@@ -176,7 +178,8 @@ class Teller:
         self._has_log = has_log
         self._shape = shape
         self._log: list[bytes] = []
-        self._left = MAX_LOG_BYTES
+        self._left, self._left_lean = MAX_LOG_BYTES, MAX_LEAN_BYTES
+        self._left_out = 0
         self._counts = {"completed": 0, "skipped": 0, "failed": 0}
         self._last_step = 0
         self._failed_step: int | None = None
@@ -275,11 +278,18 @@ class Teller:
 
     def _keep(self, step: dict[str, Any], data: bytes) -> None:
         kept = data if self._shape is dict else write_json(self._shape(step))
-        if len(kept) > self._left:
-            kept = write_json(self._shape(lean_step(step)))
-        else:
+        if len(kept) <= self._left:
             self._left -= len(kept)
-        self._log.append(kept)
+            self._log.append(kept)
+            return
+        lean = write_json(self._shape(lean_step(step)))
+        self._left = 0
+        self._left_lean -= len(lean)
+        if self._left_lean >= 0:
+            self._log.append(lean)
+        else:
+            self._left_lean = 0
+            self._left_out += 1
 
     def _end(self, seq: int, event: _Envelope) -> list[Frame]:
         end = msgspec.json.decode(event.data, type=_End)
@@ -307,7 +317,8 @@ class Teller:
         """The steps are put in as they were told."""
         if not self._has_log:
             return write_json(data)
-        return b'%b,"executionLog":[%b]}' % (write_json(data)[:-1], b",".join(self._log))
+        more = b',"stepsLeftOut":%d' % self._left_out if self._left_out else b""
+        return b'%b,"executionLog":[%b]%b}' % (write_json(data)[:-1], b",".join(self._log), more)
 
 
 def _is_asking(node: NodeId | None) -> bool:

@@ -17,7 +17,14 @@ import trio
 from quart import Quart, Response, request
 
 from execd.core.codec import decode_event
-from execd.core.errors import ConflictError, ExecdError, InvalidRequestError, NotFoundError, OverloadedError
+from execd.core.errors import (
+    ConflictError,
+    ExecdError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    StoreUnavailableError,
+)
 from execd.core.events import ExecutionId, InputRequired
 from execd.core.flows.configs import prompts_of, rows_of, table_of
 from execd.core.flows.js_values import is_truthy, js_text
@@ -132,7 +139,7 @@ class FlowRun:
 
 
 async def begin_run(front: Front, identity: Identity, config: dict[str, Any], start_step: int) -> FlowRun:
-    """Submit a flow, valid or not. Once it is stored it has an owner, also if its client goes away in this moment.
+    """Submit a flow, valid or not.
 
     Raises:
         DataError: its rows of data cannot be read.
@@ -170,10 +177,7 @@ class FlowsphereRuns:
         body = await read_table(request)
         config, options = config_of(body), parse_options(body)
         await check_place(self._front, identity)
-        stack = resources_of(request.scope)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + SUBMIT_DEADLINE_S):
-            run = await begin_run(self._front, identity, config, options.start_step)
-            attention = _Attention(run, stack, is_detached=options.detach)
+        run, attention = await self._begin(identity, config, options)
         teller = Teller(run.id, run.drawing, has_log=options.has_log)
         feed = FlowFeed(await run.subscribe(0), teller, subscribe=run.subscribe, beats=options.beats)
         attention.feed = feed
@@ -197,6 +201,16 @@ class FlowsphereRuns:
             beats=True,
         )
         return self._respond(run, feed)
+
+    async def _begin(
+        self, identity: Identity, config: dict[str, Any], options: RunOptions
+    ) -> tuple[FlowRun, _Attention]:
+        """Begin a run that has an owner from the first moment, also if its client goes away in it."""
+        stack = resources_of(request.scope)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + SUBMIT_DEADLINE_S):
+            run = await begin_run(self._front, identity, config, options.start_step)
+            return run, _Attention(run, stack, is_detached=options.detach)
+        raise StoreUnavailableError(f"no answer within {SUBMIT_DEADLINE_S:.0f} s; whether it was begun is not known")
 
     def _respond(self, run: FlowRun, feed: FlowFeed) -> Response:
         body = EventStreamBody(feed, self._pace(run.identity))
@@ -222,10 +236,7 @@ class FlowsphereRuns:
         if asked:
             return refuse(f"Nobody can be asked here: give options.userInput with {', '.join(asked)[:500]}")
         await check_place(self._front, identity)
-        stack = resources_of(request.scope)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + SUBMIT_DEADLINE_S):
-            run = await begin_run(self._front, identity, config, options.start_step)
-            attention = _Attention(run, stack, is_detached=options.detach)
+        run, attention = await self._begin(identity, config, options)
         attention.answer = await self._wait_for(run, options)
         return Response(attention.answer, content_type=JSON_TYPE, headers={"X-Execution-Id": run.id})
 
@@ -240,7 +251,7 @@ class FlowsphereRuns:
                 return data
             except EvictedError as error:
                 if error.reason == "draining":
-                    raise
+                    raise OverloadedError(f"execd is going down; the run is {run.id}", retry_after_s=5) from None
                 subscription = await run.subscribe(error.last_seq)
                 continue
             for event in events:

@@ -18,6 +18,8 @@ from execd.core.flows.configs import merge_node, prompts_of, title_of
 from execd.core.flows.js_values import is_truthy, js_text
 from execd.core.flows.validator import METHODS
 
+MAX_LEAN_CHARS = 2000
+"""Of each text in a step of a log that has no room: a reason to skip quotes what it looked at."""
 _EMPTY = msgspec.Raw(b"{}")
 _FLOAT = re.compile(rb"\d\.0[,}\]]|\d[eE][+-]?\d")
 """May be in what is written a number that JavaScript writes in another way; also in texts, where looking does no harm."""
@@ -132,7 +134,11 @@ def lean_step(step: Mapping[str, Any]) -> dict[str, Any]:
     if "response" in step:
         found["response"] = {**step["response"], "headers": {}, "body": None, "truncated": True}
         found["validations"] = []
-    return {key: found[key] for key in step}
+    return {key: _head_of(found[key]) for key in step}
+
+
+def _head_of(value: Any) -> Any:
+    return value[:MAX_LEAN_CHARS] if isinstance(value, str) else value
 
 
 def cli_step(step: Mapping[str, Any]) -> dict[str, Any]:
