@@ -26,9 +26,11 @@ async def shop(request: Received, stream: trio.abc.Stream) -> None:
     path = request.target.partition("?")[0]
     if path == "/auth/login":
         body = b'{"token":"tok-123","user":{"id":7,"name":"ada"}}'
-        await stream.send_all(answer(body, headers=(JSON, "X-Auth-Token: hdr-1")))
+        headers = (JSON, f"Content-Length: {len(body)}", "X-Auth-Token: hdr-1")
+        await stream.send_all(answer(body, headers=headers, framing=""))
     elif path == "/status/500":
-        await stream.send_all(answer(b'{"status":500}', status="500 <b>no phrase</b>", headers=(JSON,)))
+        headers = (JSON, "Content-Length: 14")
+        await stream.send_all(answer(b'{"status":500}', status="500 <b>no phrase</b>", headers=headers, framing=""))
     elif path.startswith("/echo"):
         await stream.send_all(answer(msgspec.json.encode({"target": request.target, "body": request.body.decode()})))
     elif path == "/large":
@@ -88,7 +90,7 @@ SAMPLE = {
             "url": "/auth/login",
             "body": {"username": "ada", "n": "{{ .vars.n }}", "sid": "{{ $guid }}", "ts": "{{ $timestamp }}"},
             "headers": {"Content-Type": "application/json", "X-Env": "{{ .vars.apiVersion }}"},
-            "validations": [{"httpStatusCode": 200}, {"jsonpath": ".token"}],
+            "validations": [{"httpStatusCode": 200}, {"jsonpath": ".token", "exists": True}],
         },
         {"id": "ok", "name": "ok", "method": "GET", "url": "/one"},
         {
@@ -111,14 +113,14 @@ STEP_1 = (
     'event: step\ndata: {"step":1,"id":"login","name":"Log in","method":"POST","url":"http://127.0.0.1:8099/auth/login",'
     '"request":{"headers":{"Content-Type":"application/json","X-Env":"v1"},"body":{"username":"ada","n":"3",'
     '"sid":"e1310fd3-9912-4b3b-8c56-e0884b63d56b","ts":"1795194704"}},"response":{"status":200,"statusText":"OK","headers":'
-    '{"content-length":"48","content-type":"application/json","x-auth-token":"hdr-1"},"body":{"token":"tok-123","user":'
+    '{"content-type":"application/json","content-length":"48","x-auth-token":"hdr-1"},"body":{"token":"tok-123","user":'
     '{"id":7,"name":"ada"}}},"substitutions":[{"original":"{{ .vars.n }}","value":3,"type":"variable","path":"body.n"},'
     '{"original":"{{ $guid }}","value":"e1310fd3-9912-4b3b-8c56-e0884b63d56b","type":"dynamic-guid","path":"body.sid"},'
     '{"original":"{{ $timestamp }}","value":1795194704,"type":"dynamic-timestamp","path":"body.ts"},'
     '{"original":"{{ .vars.apiVersion }}","value":"v1","type":"variable","path":"headers.X-Env"}],"validations":'
     '[{"type":"httpStatusCode","expected":200,"actual":200,"passed":true},{"type":"jsonpath","path":".token",'
     '"value":"tok-123","checks":[],"passed":true}],"duration":0.01,"status":"completed"}\n\n'
-).replace('"checks":[]', '"checks":["exists"]')
+)
 STEP_3 = (
     'event: step\ndata: {"step":3,"id":"skipme","name":"Skipped","method":"GET","url":"http://127.0.0.1:8099/users/'
     '{{ .responses.login.user.id }}","status":"skipped","skipReason":"variable \'apiVersion\': expected \'v2\', got \'v1\'"}\n\n'
@@ -128,7 +130,7 @@ STEP_4 = (
     '"request":{"headers":{},"body":{}},"substitutions":[{"original":"{{ .responses.ok.id }}","value":1,"type":"response",'
     '"path":"url"}],"status":"failed","error":"HTTP status validation failed: expected 200, got 500; Validation failed: field '
     '.status should equal \\"200\\", got \\"500\\"","duration":0.01,"response":{"status":500,"statusText":"Internal Server '
-    'Error","headers":{"content-length":"14","content-type":"application/json"},"body":{"status":500}},"validations":[{"type":'
+    'Error","headers":{"content-type":"application/json","content-length":"14"},"body":{"status":500}},"validations":[{"type":'
     '"httpStatusCode","expected":200,"actual":500,"passed":false},{"type":"jsonpath","path":".status","value":500,'
     '"checks":[],"passed":false}]}\n\n'
 )
@@ -373,6 +375,24 @@ async def test_who_goes_away_interrupts_the_run_unless_detached(is_detached: boo
 
     assert status is (Status.COMPLETED if is_detached else Status.INTERRUPTED)
     assert len(server.api.requests) == (2 if is_detached else 1)
+
+
+async def test_a_silence_is_no_bytes_on_the_wire(tmp_path: Path) -> None:
+    """Not even an empty chunk, which would be the end of the response."""
+    gate = Gate()
+    async with serve_flowsphere(tmp_path, gate, config=replace(CONFIG, heartbeat_s=0.005)) as server:
+        async with server.stream({"config": {"nodes": [server.node("a"), server.node("b")]}}) as page:
+            await page.until("step_start")
+            for _ in range(30):
+                await server.client.get("/healthz")
+            gate.opened.set()
+            reader = await page.read()
+        async with server.stream({"config": {"nodes": [server.node("a")]}, "options": {"heartbeats": True}}) as page:
+            beating = await page.read()
+
+    assert reader.names == ["start", "step_start", "step", "step_start", "step", "end"]
+    assert all(chunk.startswith(b"event: ") for chunk in reader.chunks)
+    assert beating.end["success"] is True
 
 
 async def test_who_goes_away_from_a_waiting_answer_interrupts_the_run_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execd.core.events import ExecutionId, NodeId
+from execd.core.codec import number_fact
+from execd.core.events import ExecutionId, Fact, NodeId, NodeSkipped
 from execd.core.flows.specs import FlowSpec
 from execd.http.dialects.flowsphere import Drawing, Frame, Teller
 from execd.http.dialects.flowsphere_runs import name_of, parse_options
@@ -24,6 +26,7 @@ from execd.http.dialects.flowsphere_steps import (
     shown_validations,
     write_json,
 )
+from execd.ports import StreamedEvent
 
 NODES = [{"id": "a"}, {"id": "a"}, {"id": "has space"}, {}]
 JSON_VALUES = st.recursive(
@@ -141,6 +144,38 @@ def test_only_the_last_frame_of_an_event_may_be_resumed_after() -> None:
     assert [frame.name for frame in teller.broken_off("draining", 3)] == ["error", "end"]
     assert len(teller.start(1)) == 1
     assert teller.start(2) == []
+
+
+def skips(count: int, reason: str) -> list[StreamedEvent]:
+    """Give the events of so many steps that were skipped, and the end."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    facts = [Fact(data=NodeSkipped(reason=reason), at=at, node=NodeId(f"n{index}")) for index in range(count)]
+    stored = [number_fact(ExecutionId("exec-1"), seq, fact) for seq, fact in enumerate(facts, start=1)]
+    end = {
+        "seq": count + 1,
+        "type": "result_stored",
+        "execution_id": "exec-1",
+        "at": "",
+        "data": {"status": "completed"},
+    }
+    events = [StreamedEvent(seq=event.seq, type=event.type, body=event.body) for event in stored]
+    return [*events, StreamedEvent(seq=count + 1, type="result_stored", body=json.dumps(end).encode())]
+
+
+@pytest.mark.parametrize(("count", "size", "left_out"), [(10, 100, False), (600, 10_000, False), (1500, 10_000, True)])
+def test_a_log_has_an_end_however_many_steps_there_are(count: int, size: int, left_out: bool) -> None:
+    """With a million rows of data a viewer's memory must not grow with them: the first are whole, then lean, then counted."""
+    nodes = [{"id": f"n{index}", "method": "GET", "url": "/"} for index in range(count)]
+    teller = Teller(ExecutionId("exec-1"), Drawing(FlowSpec(config={"nodes": nodes})))
+    frames = [frame for event in skips(count, "x" * size) for frame in teller.tell(event)]
+    end = json.loads(frames[-1].data)
+
+    assert [frame.name for frame in frames] == ["start", *["step"] * count, "end"]
+    assert end["stepsSkipped"] == count
+    assert len(end["executionLog"]) + end.get("stepsLeftOut", 0) == count
+    assert ("stepsLeftOut" in end) is left_out
+    assert len(frames[-1].data) < 4.5 * 1024 * 1024
+    assert max(len(step["skipReason"]) for step in end["executionLog"]) == size
 
 
 @pytest.mark.parametrize(
