@@ -181,6 +181,7 @@ class _Wiring:
             definitions=parts.definitions,
             vault=parts.vault,
             runner=parts.runner,
+            http=parts.callers.http,
             to_coordinator=self._coordinator_box,
             to_router=self._router_box,
             levers=Levers(

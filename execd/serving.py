@@ -23,7 +23,7 @@ from execd.bootstrap import now_utc, open_local_engine
 from execd.core.events import WorkspaceId
 from execd.http.access import OWNER_PREFIX, Role, hash_secret, issue_token
 from execd.http.app import make_app
-from execd.http.config import HttpConfig
+from execd.http.config import FlowsphereConfig, HttpConfig
 from execd.http.server import serve_http
 from execd.packaged import packaged_page
 from execd.ports import Engine
@@ -138,7 +138,7 @@ def _write_secret(path: Path, secret: str) -> None:
 
 
 def _http_config(settings: Settings) -> HttpConfig:
-    http, stream, sandbox = settings.http, settings.stream, settings.sandbox
+    http, stream, sandbox, flowsphere = settings.http, settings.stream, settings.sandbox, settings.flowsphere
     return HttpConfig(
         host=http.host,
         port=http.port,
@@ -156,6 +156,12 @@ def _http_config(settings: Settings) -> HttpConfig:
         definition_limits=settings.definitions.limits,
         jobs_secret=settings.jobs.secret,
         env_names=frozenset(settings.expressions.env),
+        flowsphere=FlowsphereConfig(
+            is_open=flowsphere.open,
+            workspace=flowsphere.workspace,
+            page_dir=flowsphere.page_dir,
+            body_limit_bytes=flowsphere.body_limit_bytes,
+        ),
         page_dir=packaged_page(),
         version=VERSION,
     )

@@ -20,6 +20,7 @@ from execd.core.secret_names import NAME, NAME_WORDS, VALUE_WORDS, value_fault
 from execd.core.specs import Limits
 from execd.packaged import packaged_file
 from execd.ports import DefinitionLimits
+from execd.settings_dialects import FlowsphereSettings, ProvidersSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -182,37 +183,6 @@ class JobsSettings(_Section, frozen=True):
         return f"JobsSettings(secret={'***' if self.secret else ''!r})"
 
 
-class ProviderSettings(_Section, frozen=True, kw_only=True):
-    """A provider of models, for nodes that name one instead of an address."""
-
-    api_key: str | None = None
-    """None: nodes that name this provider fail, and say so."""
-    base_url: str
-    """Of its OpenAI-compatible API."""
-    model: str
-    """Asked where a node names none."""
-
-    def __repr__(self) -> str:
-        return f"ProviderSettings(base_url={self.base_url!r}, api_key={'***' if self.api_key else None!r})"
-
-
-class OpenAiSettings(ProviderSettings, frozen=True, kw_only=True):
-    base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o"
-
-
-class GeminiSettings(ProviderSettings, frozen=True, kw_only=True):
-    base_url: str = "https://generativelanguage.googleapis.com/v1beta/openai"
-    model: str = "gemini-2.5-flash"
-
-
-class ProvidersSettings(_Section, frozen=True):
-    """What `ai-…` nodes of flows ask; of several with a key, the first is asked where a node names none."""
-
-    openai: OpenAiSettings = OpenAiSettings()
-    gemini: GeminiSettings = GeminiSettings()
-
-
 class ExpressionSettings(_Section, frozen=True):
     env: tuple[str, ...] = ()
     """Variables of the server's environment that every workflow may read as `env.NAME`; no other is ever given to one."""
@@ -272,9 +242,16 @@ class Settings(_Section, frozen=True):
     outbound: OutboundSettings = OutboundSettings()
     jobs: JobsSettings = JobsSettings()
     providers: ProvidersSettings = ProvidersSettings()
+    flowsphere: FlowsphereSettings = FlowsphereSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     expressions: ExpressionSettings = ExpressionSettings()
     secrets: SecretSettings = SecretSettings()
+
+    def __post_init__(self) -> None:
+        if self.flowsphere.open and (not self.is_loopback or self.http.public_url is not None):
+            raise ValueError(
+                "flowsphere.open needs an http.host on loopback and no http.public_url: anybody could come in"
+            )
 
     @property
     def slots(self) -> int:

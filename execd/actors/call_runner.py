@@ -20,11 +20,11 @@ import trio
 
 from execd.actors.announcements import wait_announced
 from execd.actors.providers import Provider, complete_call
+from execd.actors.requesting import CONNECT_S, LARGE_BODY_BYTES, fetch, make_call
 from execd.core.calls import (
     Call,
     CallEnd,
     CallFailure,
-    Credentials,
     HttpCall,
     HttpResult,
     LlmCall,
@@ -39,12 +39,7 @@ from execd.core.masking import Mask, StreamMask
 from execd.core.signals import CallReturned, DeltaArrived, Signal
 from execd.mailbox import Reply
 from execd.ports import (
-    BasicAuth,
-    BearerAuth,
-    HttpAnswer,
     HttpCaller,
-    HttpCallError,
-    HttpRequest,
     LlmAnswer,
     LlmClient,
     LlmError,
@@ -56,10 +51,6 @@ DELTA_EVERY_S = 0.05
 """Twenty times a second a text grows smoothly enough for people; each time is an event in the journal."""
 MAX_DELTA_CHARS = 16 * 1024
 """Of one event, so that it has at most 64 KiB, as a program's output; and what may be gathered before the model is kept waiting."""
-LARGE_BODY_BYTES = 64 * 1024
-"""Reading more than this as JSON may take longer than a turn of the scheduler should: some 3 ms, and a thread 0.1 ms."""
-CONNECT_S = 10.0
-"""A server that does not take a connection within this is down, however long an answer may take."""
 
 Now = Callable[[], datetime]
 
@@ -117,17 +108,11 @@ class CallRunner:
 
     async def _perform(self) -> CallEnd:
         if isinstance(self._call, HttpCall):
-            return await self._conclude(self._call, await self._fetch(self._call))
+            return await self._conclude(self._call, await fetch(self._callers.http, self._call))
         if isinstance(self._call, ReadCall):
-            return await self._read(self._call, await self._fetch(self._call.http))
+            return await make_call(self._callers.http, self._call, now=self._now)
         call = complete_call(self._call, self._callers.providers)
         return call if isinstance(call, CallEnd) else conclude_llm(call, await self._ask(call))
-
-    async def _fetch(self, call: HttpCall) -> HttpResult | CallFailure:
-        try:
-            return _to_result(await self._callers.http.call(_to_request(call)))
-        except HttpCallError as error:
-            return _to_failure(error)
 
     async def _conclude(self, call: HttpCall, result: HttpResult | CallFailure) -> CallEnd:
         """Read what came; a large answer beside the others' work, because that takes up to 0.2 s."""
@@ -135,13 +120,6 @@ class CallRunner:
         if isinstance(result, CallFailure) or len(result.body) <= LARGE_BODY_BYTES:
             return conclude()
         return await trio.to_thread.run_sync(conclude)
-
-    async def _read(self, call: ReadCall, result: HttpResult | CallFailure) -> CallEnd:
-        """As `_conclude`, for a node that reads answers in its own way."""
-        is_large = call.is_costly or (isinstance(result, HttpResult) and len(result.body) > LARGE_BODY_BYTES)
-        if isinstance(result, CallFailure) or not is_large:
-            return call.conclude(result, self._now())
-        return await trio.to_thread.run_sync(call.conclude, result, self._now())
 
     async def _ask(self, call: LlmCall) -> LlmResult | CallFailure:
         pieces = _Gathered(StreamMask(Mask(call.secrets)))
@@ -216,61 +194,6 @@ class _Gathered:
         self._text += text
         if text:
             self._news.set()
-
-
-def _to_request(call: HttpCall) -> HttpRequest:
-    return HttpRequest(
-        method=call.method,
-        url=call.url,
-        headers=call.headers,
-        body=call.body,
-        auth=None if call.auth is None else _to_auth(call.auth),
-        cookies=call.cookies,
-        keeps_cookies=call.keeps_cookies,
-        connect_s=min(CONNECT_S, call.timeout_s),
-        read_s=call.timeout_s,
-        total_s=call.timeout_s if call.total_s is None else call.total_s,
-        max_response_bytes=call.max_response_bytes,
-        max_redirects=call.max_redirects,
-        verify_tls=call.verify_tls,
-    )
-
-
-def _to_auth(credentials: Credentials) -> BasicAuth | BearerAuth:
-    if credentials.token is not None:
-        return BearerAuth(credentials.token)
-    return BasicAuth(username=credentials.username, password=credentials.password)
-
-
-def _to_result(answer: HttpAnswer) -> HttpResult:
-    return HttpResult(
-        status=answer.status,
-        reason=answer.reason,
-        headers=answer.headers,
-        body=answer.body,
-        truncated=answer.truncated,
-        is_decoded=answer.is_decoded,
-        url=answer.url,
-        duration_ms=round(answer.timings.total_ms),
-        told_cookies=_told_cookies(answer),
-    )
-
-
-def _told_cookies(answer: HttpAnswer) -> tuple[tuple[str, str], ...]:
-    hops = [*((hop.url, hop.headers) for hop in answer.redirects), (answer.url, answer.headers)]
-    return tuple((url, value) for url, headers in hops for name, value in headers if name == "set-cookie")
-
-
-def _to_failure(error: HttpCallError) -> CallFailure:
-    found = {"errno": error.errno_name, "endpoint": error.endpoint}
-    return CallFailure(
-        code=error.code,
-        message=error.message,
-        retryable=error.retryable,
-        was_sent=error.was_sent,
-        had_head=error.had_head,
-        details={name: value for name, value in found.items() if value is not None},
-    )
 
 
 def _to_llm_request(call: LlmCall) -> LlmRequest:

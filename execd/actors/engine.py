@@ -16,6 +16,8 @@ from typing import TypeVar
 import trio
 
 from execd.actors.messages import CoordinatorMessage, RouterMessage, SendCommand, SubmitExecution, Subscribe
+from execd.actors.requesting import make_call
+from execd.core.calls import CallEnd, ReadCall
 from execd.core.errors import (
     ConflictError,
     ExecdError,
@@ -36,6 +38,7 @@ from execd.ports import (
     DefinitionStore,
     Duplicate,
     ExecutionRecord,
+    HttpCaller,
     Runner,
     Store,
     Stored,
@@ -50,6 +53,8 @@ T = TypeVar("T")
 
 ASK_DEADLINE_S = 10.0
 """How long an edge waits for an answer: longer than any healthy store takes, shorter than a person's patience."""
+MAX_CALLS = 64
+"""Calls of no execution at one time: a quarter of the connections there may be (`outbound.in_use`)."""
 CHECK_DEADLINE_S = 2.0
 """How long a part may take to say that it is well."""
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -76,6 +81,7 @@ class LocalEngine:
         definitions: DefinitionStore,
         vault: Vault,
         runner: Runner,
+        http: HttpCaller,
         to_coordinator: Mailbox[CoordinatorMessage],
         to_router: Mailbox[RouterMessage],
         levers: Levers,
@@ -86,6 +92,8 @@ class LocalEngine:
         self._definitions = definitions
         self._vault = vault
         self._runner = runner
+        self._http = http
+        self._calls = trio.Semaphore(MAX_CALLS)
         self._to_coordinator = to_coordinator
         self._to_router = to_router
         self._levers = levers
@@ -151,6 +159,10 @@ class LocalEngine:
 
     async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         return await self._store.find_execution(execution_id)
+
+    async def make_call(self, call: ReadCall) -> CallEnd:
+        async with self._calls:
+            return await make_call(self._http, call, now=self._now)
 
     @asynccontextmanager
     async def subscribe(

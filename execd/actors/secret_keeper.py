@@ -11,6 +11,7 @@ import trio
 
 from execd.core.errors import StoreUnavailableError
 from execd.core.events import NodeId, WorkspaceId
+from execd.core.nodes.kinds import as_text
 from execd.core.outside import NOTHING, Outside
 from execd.core.signals import InputProvided, Signal
 from execd.core.state import State
@@ -61,7 +62,7 @@ class SecretKeeper:
         if not isinstance(signal, InputProvided):
             return signal
         node, keys = _asked_in_secret(state, signal.prompt_id)
-        typed = {key: signal.values[key] for key in keys if key in signal.values}
+        typed = {key: as_text(signal.values[key]) for key in keys if key in signal.values}
         if node is None or not typed:
             return signal
         self.outside = self.outside.with_answer(node, typed)

@@ -19,6 +19,10 @@ from execd.http.boundary import Boundary
 from execd.http.config import HttpConfig
 from execd.http.credentials import authority_of, check_request_host
 from execd.http.definitions import DefinitionRoutes
+from execd.http.dialects.flowsphere_calls import FlowsphereCalls
+from execd.http.dialects.flowsphere_door import request_class
+from execd.http.dialects.flowsphere_pages import FlowspherePages
+from execd.http.dialects.flowsphere_runs import FlowsphereRuns
 from execd.http.dialects.n8n_catalogue import CatalogueRoutes
 from execd.http.dialects.n8n_flows import FlowRoutes
 from execd.http.dialects.n8n_history import HistoryRoutes
@@ -56,6 +60,9 @@ ROUTES = (
     CatalogueRoutes,
     RunRoutes,
     HistoryRoutes,
+    FlowsphereRuns,
+    FlowsphereCalls,
+    FlowspherePages,
     TokenRoutes,
     SecretRoutes,
     HealthRoutes,
@@ -110,6 +117,7 @@ def _now_utc() -> datetime:
 
 
 def _configure(app: ExecdApp, config: HttpConfig) -> None:
+    app.request_class = request_class(config)
     app.config["MAX_CONTENT_LENGTH"] = config.body_limit_bytes
     app.config["BODY_TIMEOUT"] = config.body_deadline_s
     # The server bounds each send, so a response as a whole needs no deadline: a large output may take its time.

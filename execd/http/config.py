@@ -14,6 +14,16 @@ NO_DEFINITION_LIMITS = DefinitionLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowsphereConfig:
+    """See the settings of the same names for the reasons."""
+
+    is_open: bool = False
+    workspace: str = "default"
+    page_dir: Path | None = None
+    body_limit_bytes: int = 10 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """See the settings of the same names for the reasons."""
 
@@ -47,6 +57,7 @@ class HttpConfig:
     """What engines elsewhere sign their reports with; without one they cannot report, and kind `external` is refused."""
     env_names: frozenset[str] = frozenset()
     """Variables of the server that workflows may read."""
+    flowsphere: FlowsphereConfig = FlowsphereConfig()
     page_dir: Path | None = None
     """The directory of `index.html` and what it loads; None serves a placeholder."""
     version: str = "0"

@@ -6,6 +6,7 @@ from typing import Any
 
 from execd.core.runtimes import Runtimes
 from execd.http.config import HttpConfig
+from execd.http.openapi_flowsphere import FLOWSPHERE_OPERATIONS
 from execd.http.openapi_linkflow import LINKN8N_OPERATIONS
 from execd.http.openapi_n8n_operations import N8N_OPERATIONS
 from execd.http.openapi_operations import OPERATIONS, Operation, Parameter
@@ -36,7 +37,7 @@ REASONS = {
 def make_document(config: HttpConfig, runtimes: Runtimes) -> dict[str, Any]:
     """Give the document of this installation: its languages and caps stand in it."""
     paths: dict[str, Any] = {}
-    for operation in (*OPERATIONS, *LINKN8N_OPERATIONS, *N8N_OPERATIONS):
+    for operation in (*OPERATIONS, *LINKN8N_OPERATIONS, *N8N_OPERATIONS, *FLOWSPHERE_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     components = make_components()
     components["ScriptBody"]["properties"]["language"]["examples"] = list(runtimes.by_name)
@@ -63,6 +64,7 @@ TAGS = {
     "streams": "Follow it live.",
     "jobs": "Where an engine elsewhere reports (kind `external`).",
     "flows": "The n8n-pattern dialect: flows as React Flow draws them, and data-only frames.",
+    "flowsphere": "The FlowSphere dialect: HTTP flows as its page and clients run them.",
     "access": "Who may.",
     "operation": "Run the server.",
 }

@@ -99,6 +99,11 @@ def _step() -> dict[str, Any]:
             "body": {"description": "Sent with POST, PUT and PATCH."},
             "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "In seconds; 30 where none is set."},
             "userPrompts": {"type": "object", "additionalProperties": {"type": "string"}},
+            "secretPrompts": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Of them nobody sees the answer.",
+            },
             "conditions": {"type": "array", "items": _ref("FlowCondition")},
             "validations": {"type": "array", "items": _ref("FlowValidation")},
             "skipDefaultValidations": {"type": "boolean", "default": False},

@@ -23,6 +23,7 @@ from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, SavedDefinition, ValidityView
 from execd.http.node_views import NodeView
 from execd.http.openapi_flows import flow_schemas
+from execd.http.openapi_flowsphere import FLOWSPHERE_SCHEMAS
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
 from execd.http.openapi_n8n_schemas import drawing_schemas
 from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
@@ -224,7 +225,7 @@ def make_components() -> dict[str, Any]:
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)
     components |= workflow_schemas(components["ScriptBody"]) | drawing_schemas()
-    components |= flow_schemas(components["ScriptBody"])
+    components |= flow_schemas(components["ScriptBody"]) | FLOWSPHERE_SCHEMAS
     components["SpecBody"] = _any_of_kind("Body")
     components["ExecutionBody"] = {"description": "What to run.", "anyOf": [ref("SpecBody"), ref("RunBody")]}
     for kind in KINDS:

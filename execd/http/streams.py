@@ -8,6 +8,7 @@ from functools import partial
 
 from quart import Quart, Response, request
 
+from execd.core.events import ExecutionId
 from execd.core.fields import Faults
 from execd.core.replay import Rhythm
 from execd.http.access import Identity, Role
@@ -32,6 +33,8 @@ LIFETIME_SHARE = (0.8, 1.0)
 """Of the configured lifetime, at random (Mercure's jitter): connections made together do not end together."""
 MAX_EXECUTIONS = 20
 """On one connection; each takes one place of the workspace's limit."""
+PLACE = ExecutionId("place")
+"""No execution has this id. A subscription to it takes a place among the workspace's streams, and gives it back."""
 
 
 def pace_of(front: Front, identity: Identity) -> Pace:
@@ -53,6 +56,12 @@ async def subscribe(front: Front, record: ExecutionRecord, *, after_seq: int) ->
     """Subscribe before the headers go, so that a refusal is an answer; the request's end gives it back."""
     subscribing = front.engine.subscribe(record.id, workspace=record.workspace, after_seq=after_seq)
     return await resources_of(request.scope).enter_async_context(subscribing)
+
+
+async def check_place(front: Front, identity: Identity) -> None:
+    """Raise TooManyStreamsError before anything has begun, rather than after."""
+    async with front.engine.subscribe(PLACE, workspace=identity.workspace, after_seq=0):
+        pass
 
 
 def stream_response(front: Front, body: EventStreamBody, *, headers: Mapping[str, str], content_type: str) -> Response:

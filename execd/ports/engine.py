@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from execd.core.calls import CallEnd, ReadCall
 from execd.core.errors import ExecdError
 from execd.core.events import DefinitionId, ExecutionId, Status, WorkspaceId
 from execd.core.job_reports import JobReport
@@ -177,6 +178,13 @@ class Engine(Protocol):
         """
 
     async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None: ...
+
+    async def make_call(self, call: ReadCall) -> CallEnd:
+        """Make one request that is of no execution and stands in no journal, by the same rules of where it may go. Waits while
+        as many as may be are under way.
+
+        Cancellation: the connection is closed.
+        """
 
     def subscribe(
         self, execution_id: ExecutionId, *, workspace: WorkspaceId, after_seq: int

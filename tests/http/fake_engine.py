@@ -14,8 +14,15 @@ from execd.adapters.aes_cipher import AesCipher
 from execd.adapters.memory_definitions import MemoryDefinitions
 from execd.adapters.memory_store import MemoryStore
 from execd.adapters.secret_vault import SecretVault
+from execd.core.calls import CallEnd, ReadCall
 from execd.core.codec import StoredEvent, number_fact
-from execd.core.errors import ConflictError, IdempotencyConflictError, NotFoundError, TooManyStreamsError
+from execd.core.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    NotFoundError,
+    OverloadedError,
+    TooManyStreamsError,
+)
 from execd.core.event_parts import StreamTotals, Usage
 from execd.core.events import (
     EventData,
@@ -99,6 +106,9 @@ class FakeEngine:
 
     async def find(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         return await self.memory.find_execution(execution_id)
+
+    async def make_call(self, call: ReadCall) -> CallEnd:
+        raise OverloadedError("this engine makes no calls")
 
     @asynccontextmanager
     async def subscribe(

@@ -19,7 +19,7 @@ from execd.http.socket_session import CLOSE_CODES, KNOWN_FIELDS, MESSAGE_TYPES
 from tests.http.doors import make_door
 
 METHODS = {"get", "post", "put", "patch", "delete"}
-HIDDEN = {"/", "/docs", "/{file_name}"}
+HIDDEN = {"/", "/docs", "/{file_name}", "/flowsphere/", "/flowsphere/{file_name}"}
 """Pages for people."""
 
 

@@ -71,6 +71,23 @@ def step_ids(config: Mapping[str, Any]) -> tuple[NodeId, ...]:
     return tuple(found)
 
 
+def options_of(config: Mapping[str, Any], *, start_step: int = 0) -> StepOptions:
+    """Read what a config says of all its steps."""
+    return StepOptions(
+        typed=config.get("typed") is True,
+        strict=config.get("strict") is True,
+        keeping=Keeping(hides_named=config.get("maskSecrets") is True, keeps_cookies=config.get("cookies") is True),
+        start_step=start_step,
+    )
+
+
+def compile_alone(config: Mapping[str, Any], node: Mapping[str, Any]) -> Step:
+    """Compile one step, of the config or beside it, to be run by itself."""
+    if config.get("honorLegacyKeys") is True:
+        node = with_condition(node, [table_of(each) for each in _listed(config)])
+    return Step(node, config, Reader(table_of(config.get("variables"))), index=0, options=options_of(config))
+
+
 def _listed(config: Mapping[str, Any]) -> list[Any]:
     return [*rows_of(config.get("nodes")), *rows_of(config.get("finally"))]
 
@@ -89,12 +106,7 @@ class _Chain:
         self._final_from = len(rows_of(config.get("nodes")))
         self._ids = step_ids(config)
         self._reader = Reader(table_of(config.get("variables")), replaced=names | frozenset(spec.input))
-        self._options = StepOptions(
-            typed=config.get("typed") is True,
-            strict=config.get("strict") is True,
-            keeping=Keeping(hides_named=config.get("maskSecrets") is True, keeps_cookies=config.get("cookies") is True),
-            start_step=spec.start_step,
-        )
+        self._options = options_of(config, start_step=spec.start_step)
         self._env = environment_of(config)
         self._secrets = tuple(name for name in rows_of(config.get("secrets")) if isinstance(name, str))
         self._by_name: dict[str, NodeId] = {}
@@ -116,7 +128,8 @@ class _Chain:
         return index >= self._final_from
 
     def _prompt(self, index: int, node: Mapping[str, Any], made: list[Node]) -> Node:
-        prompts = tuple(Prompt(key=key, label=text) for key, text in prompts_of(node).items())
+        unseen = rows_of(node.get("secretPrompts"))
+        prompts = tuple(Prompt(key=key, label=text, secret=key in unseen) for key, text in prompts_of(node).items())
         wait_s: Any = self._config.get("promptTimeout")
         return Node(
             id=NodeId(f"{self._ids[index]}.prompts"),

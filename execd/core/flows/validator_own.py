@@ -54,6 +54,10 @@ def _check_node(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> 
     if "continueOnError" in node and not isinstance(node["continueOnError"], bool):
         field = f"{place.path}.continueOnError"
         errors.add(field, "continueOnError must be true or false", "type", keys=place.keys)
+    unseen = node.get("secretPrompts", [])
+    if not isinstance(unseen, list) or not set(map(str, unseen)) <= set(table_of(node.get("userPrompts"))):
+        field = f"{place.path}.secretPrompts"
+        errors.add(field, "secretPrompts must be an array of keys of userPrompts", "type", keys=place.keys)
     if "retry" in node:
         _check_retry(node["retry"], place, errors)
 

@@ -33,11 +33,12 @@ from execd.http.access import Identity, Role
 from execd.http.answers import json_response
 from execd.http.credentials import require
 from execd.http.dialects.fastapi_shape import in_fastapi_shape, read_body
-from execd.http.dialects.n8n_runs import check_place, parse_start, start_flow
+from execd.http.dialects.n8n_runs import parse_start, start_flow
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
 from execd.http.schemas import API, parse_idempotency_key
+from execd.http.streams import check_place
 from execd.ports import Cancel, ExecutionFilter, ExecutionRecord
 
 MAX_SKIP = 10_000

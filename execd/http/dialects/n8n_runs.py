@@ -18,7 +18,6 @@ from execd.core.codec import decode_event
 from execd.core.definitions import RunRequest, digest_of_run
 from execd.core.dialects.n8n_documents import parse_flow_id
 from execd.core.errors import ExecdError, NotFoundError
-from execd.core.events import ExecutionId
 from execd.core.fields import Faults, describe
 from execd.core.workflows import decode_spec
 from execd.http.access import Identity, Role
@@ -40,13 +39,11 @@ from execd.http.front import Front
 from execd.http.schemas import API, decode_json, parse_idempotency_key
 from execd.http.socket_session import CLOSE_CODES
 from execd.http.sse import CONTENT_TYPE, REVOKED, EventStreamBody, Pace
-from execd.http.streams import pace_of, stream_response
+from execd.http.streams import check_place, pace_of, stream_response
 from execd.http.websocket import OTHER_CODE
 from execd.ports import EvictedError, ExecutionRecord, Submission, Subscription
 
 HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
-PLACE = ExecutionId("place")
-"""No execution has this id. A subscription to it takes a place among the workspace's streams, and gives it back."""
 START = "Expected 'start' action"
 START_DEADLINE_S = 60.0
 """For the first message of a socket to arrive."""
@@ -115,12 +112,6 @@ async def start_flow(front: Front, identity: Identity, asked: RunAsked, *, key: 
     record = await front.engine.find(accepted.id)
     assert record is not None, "it was just stored"
     return record
-
-
-async def check_place(front: Front, identity: Identity) -> None:
-    """Raise TooManyStreamsError before anything has begun, rather than after."""
-    async with front.engine.subscribe(PLACE, workspace=identity.workspace, after_seq=0):
-        pass
 
 
 class RunRoutes:
