@@ -55,6 +55,7 @@ from tests.simulation.graph_views import (
     View,
     begin,
     decide,
+    is_cut,
     is_met,
     join_items,
     may_repeat,
@@ -379,7 +380,7 @@ class Replay:
         view = self._root.views[name]
         if view.status != "expanded" or view.expected is None or not isinstance(self._root.nodes[name].spec, MapSpec):
             return 0
-        over = [scope for scope in view.closed if scope.failure is not None or not _is_cut(scope)]
+        over = [scope for scope in view.closed if scope.failure is not None or not is_cut(scope)]
         return len(over) * (10**6 // max(1, len(view.expected[1])))
 
     def _check_end(self, data: ExecutionEnded) -> None:
@@ -418,23 +419,11 @@ class Replay:
             return Status.TIMEOUT
         if failure is not None:
             return Status.TIMEOUT if failure.code == "limit:wall" else Status.FAILED
-        undone = {"not_run", CUT_SHORT}
-        is_undone = any(view.error is not None and view.error.code in undone for view in self._root.views.values())
-        return Status.INTERRUPTED if self._stop is not None and is_undone else Status.COMPLETED
+        return Status.INTERRUPTED if self._stop is not None and is_cut(self._root) else Status.COMPLETED
 
 
 def _keeps_going(node: Node) -> bool:
     return isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
-
-
-def _is_cut(scope: Scope) -> bool:
-    """Whether something in it was not run or not finished, because all around it ended."""
-    for name, view in scope.views.items():
-        if view.error is not None and view.error.code == CUT_SHORT:
-            return True
-        if view.status == "skipped" and any(decide(scope, need) is None for need in scope.nodes[name].needs):
-            return True
-    return False
 
 
 _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {

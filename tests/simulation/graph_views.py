@@ -185,13 +185,18 @@ def join_items(node: Node, view: View, count: int) -> Any:
     """Put together what the items gave, in their order; an item that failed is its error, where the `map` goes on."""
     found: dict[int, Any] = {}
     for scope in view.closed:
-        if scope.failure is None:
+        if scope.failure is None and not is_cut(scope):
             found[scope.index or 0] = output_of(scope)
-        elif isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue":
+        elif scope.failure is not None and isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue":
             found[scope.index or 0] = {"error": msgspec.to_builtins(scope.failure)}
     if sorted(found) != list(range(count)):
         return f"only the items {sorted(found)} of {count}"
     return [found[index] for index in range(count)] if isinstance(node.spec, MapSpec) else found[0]
+
+
+def is_cut(scope: Scope) -> bool:
+    """Whether something in it was not run or not finished, because all around it ended."""
+    return any(view.error is not None and view.error.code in {CUT_SHORT, "not_run"} for view in scope.views.values())
 
 
 def output_of(scope: Scope) -> Any:

@@ -391,6 +391,30 @@ def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
     assert set(told(world, NodeStarted)) == ended
 
 
+@pytest.mark.parametrize("first", [WORK, SetSpec(values=1)])
+def test_an_item_that_never_ran_is_no_result(first: Any) -> None:
+    """Interrupted while all its items stand in line for a place, or one of their nodes does: nothing is said to have succeeded."""
+    body = graph(node("first", first), node("w", WORK, "first"))
+    world = World(graph(node("long", WORK), mapped(body, [1, 2], concurrency=2), parallelism=1))
+    world.begin()
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.INTERRUPT))
+    world.exit(SUCCESS, NodeId("long"))
+
+    assert told(world, NodeCompleted) == (["long"] if first is WORK else ["each[0]/first", "each[1]/first", "long"])
+    assert world.result.status is Status.INTERRUPTED
+
+
+def test_a_body_that_never_ran_did_not_succeed_beside_a_failure() -> None:
+    """Run again from what failed, it must run: nothing came of it."""
+    call = node("part", CallSpec(), body=graph(node("w", WORK)))
+    world = World(graph(node("long", WORK), call, parallelism=1))
+    world.begin()
+    world.exit(FAILURE, NodeId("long"))
+
+    assert told(world, NodeCompleted) == []
+    assert {each.id: each.status for each in world.result.nodes} == {"long": "failed", "part": "failed"}
+
+
 def test_a_body_whose_time_is_over_is_stopped_and_fails() -> None:
     """What runs in it is killed, what waits is cut short, and the end is a timeout; the rest of the graph was told how to go on."""
     body = graph(node("w", WORK), node("ask", YES_OR_NO), node("after", WORK, "w"))
