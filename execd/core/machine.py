@@ -55,7 +55,7 @@ from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.outside import NOTHING, Outside
 from execd.core.paths import ROOT, scope_of
 from execd.core.progress import PACE, look_at_time, set_alarm
-from execd.core.runs import WALL, NodeRun
+from execd.core.runs import NodeRun
 from execd.core.signals import (
     Begin,
     CallReturned,
@@ -146,7 +146,7 @@ def _is_unwanted(state: State, node: NodeId) -> bool:
     owner = state.scopes[scope_of(node)].node
     while owner is not None:
         expansion = state.runs[owner].expansion
-        if expansion is not None and expansion.failure is not None and expansion.failure.code == WALL:
+        if expansion is not None and expansion.is_timed_out:
             return True
         owner = state.scopes[scope_of(owner)].node
     return False
@@ -222,7 +222,7 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     elif run.phase is NodePhase.WAITING:
         _end_waiting(draft, signal.node)
         advance(draft)
-    elif run.phase is NodePhase.EXPANDED and run.due_at is not None:
+    elif run.expansion is not None and not run.expansion.is_timed_out:
         _end_body(draft, signal.node, run)
         advance(draft)
 

@@ -24,6 +24,7 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeTimedOut,
     Output,
     Progress,
     ResultStored,
@@ -40,7 +41,7 @@ from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import WaitSpec
-from execd.core.outcome import ExitRecord, classify
+from execd.core.outcome import ExitRecord, Limiter, classify
 from execd.core.signals import (
     CallReturned,
     DeltaArrived,
@@ -445,6 +446,30 @@ def test_a_pod_that_comes_when_the_time_is_over_is_stopped_at_once() -> None:
     world.prepare_launched()
 
     assert world.stopped == {("each[0]/w", 1)}
+
+
+def test_an_item_that_took_too_long_itself_stops_no_other() -> None:
+    """Its own limit is no timeout of the body: what is under way beside it finishes."""
+    world = World(graph(mapped(graph(node("w", WORK)), [1, 2], concurrency=2)))
+    world.hear_begin_only()
+    late = world.launched.pop()
+    world.prepare_launched()
+    world.exit(classify(ExitRecord(signal=9, limiter=Limiter.WALL, configured=1, observed=1)), NodeId("each[0]/w"))
+    world.launched.append(late)
+    world.prepare_launched()
+
+    assert world.stopped == set()
+
+
+def test_the_end_of_a_bodys_time_is_told_once() -> None:
+    """Also where the timer was set anew, after a loss, and what it stopped is not over."""
+    each = mapped(graph(node("w", WORK)), [1], timeout_s=5.0)
+    world = World(graph(each))
+    world.begin()
+    for _ in range(2):
+        world.fire(NodeId("each"))
+
+    assert told(world, NodeTimedOut) == ["each"]
 
 
 def test_the_time_of_a_body_goes_on_after_a_loss() -> None:
