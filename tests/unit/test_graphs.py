@@ -584,6 +584,18 @@ def test_a_large_graph_is_done_in_steps() -> None:
     assert world.result.status is Status.CANCELLED
 
 
+def test_progress_is_told_between_the_steps_of_a_large_graph() -> None:
+    """Whoever watches thousands of nodes sees how far they are."""
+    world = run(
+        graph(node("n0", SetSpec(values=0)), *(node(f"n{i}", SetSpec(values=i), f"n{i - 1}") for i in range(1, 1000)))
+    )
+    told = [fact.data.percent for fact in world.facts if isinstance(fact.data, Progress)]
+
+    assert len(told) >= 10
+    assert told == sorted(set(told))
+    assert told[-1] == 100
+
+
 @st.composite
 def any_graph(draw: st.DrawFn, depth: int = 2) -> Graph:
     """Any DAG of a few nodes of any type, with bodies."""
