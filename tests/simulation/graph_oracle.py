@@ -42,6 +42,8 @@ from execd.core.events import (
 )
 from execd.core.graph import Graph, Node, OnError
 from execd.core.nodes.bodies import MapSpec
+from execd.core.nodes.http_call import HttpSpec
+from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.waiting import WaitSpec
 from execd.core.specs import ScriptSpec
@@ -81,7 +83,7 @@ class Replay:
         self._is_paused = False
         self._started_in_pause: dict[str, str] = {}
         self._placed: set[str] = set()
-        """Scripts that run, or wait to run again."""
+        """Scripts and calls that run, or wait to run again."""
         self._percent = 0
 
     def read(self, event: Event) -> None:
@@ -157,10 +159,10 @@ class Replay:
         view.status, view.attempt = "running", event.attempt or 1
         view.text, view.is_text_cut = bytearray(), False
         view.expected = self._expect(scope, node)
-        if isinstance(node.spec, StepSpec | ScriptSpec):
+        if isinstance(node.spec, StepSpec | ScriptSpec | HttpSpec | LlmSpec):
             self._placed.add(event.node or "")
             if len(self._placed) > self._root.graph.parallelism:
-                self._say(event, f"{len(self._placed)} scripts at one time, {self._root.graph.parallelism} may be")
+                self._say(event, f"{len(self._placed)} at one time, {self._root.graph.parallelism} may be")
         if len({decide(scope, need) for need in node.needs}) > 1:
             self.census["graph: join with a branch not taken"] += 1
 
@@ -283,6 +285,8 @@ class Replay:
             self._say(event, f"completes and is {view.status}")
         if isinstance(node.spec, StepSpec):
             expected = None if expected is not None else ("gives", output_of_script(view), None)
+        elif isinstance(node.spec, HttpSpec | LlmSpec):
+            expected = None if expected is not None else ("gives", data.output, None)  # calls.py has the rest
         elif isinstance(node.spec, WaitSpec | ScriptSpec):
             if isinstance(node.spec, WaitSpec) and (view.due is None or event.at < view.due - MILLISECOND):
                 self._say(event, f"ends its wait before {view.due}")
