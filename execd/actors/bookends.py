@@ -9,6 +9,7 @@ from datetime import datetime
 
 from execd.actors.messages import SubmitExecution
 from execd.core.codec import StoredEvent, number_fact
+from execd.core.errors import InvalidRequestError
 from execd.core.event_parts import Failure
 from execd.core.events import ExecutionId, ExecutionQueued, ExecutionRequested, Fact, Status
 from execd.core.outcome import LOST_TEXTS
@@ -23,7 +24,19 @@ def first_write(message: SubmitExecution, *, owner: str, place: tuple[int, int],
 
     Args:
         place: its position in its workspace's line, and how many wait in all.
+
+    Raises:
+        InvalidRequestError: it holds half a character, which no request over HTTP can.
     """
+    try:
+        return _first_write(message, owner=owner, place=place, now=now)
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"the spec cannot be stored: a text has a lone surrogate at {error.start}") from None
+
+
+def _first_write(
+    message: SubmitExecution, *, owner: str, place: tuple[int, int], now: datetime
+) -> tuple[Create, State]:
     asked = message.submission
     position, ahead = place
     requested = ExecutionRequested(

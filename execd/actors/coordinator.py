@@ -231,11 +231,11 @@ class Coordinator:
             self._check_open()
             self._slots.check_room(submission)
             self._check_parked()
+            place = self._slots.place_of_next(submission)
+            write, state = first_write(message, owner=self._owner, place=place, now=self._now())
         except ExecdError as error:
             message.reply.fail(error)
             return
-        place = self._slots.place_of_next(submission)
-        write, state = first_write(message, owner=self._owner, place=place, now=self._now())
         handle = open_handle(msgspec.structs.replace(write.record, head_seq=state.head_seq), state)
         self._handles[message.execution_id] = handle
         self._counters.add("execd_executions_submitted_total")

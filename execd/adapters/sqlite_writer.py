@@ -68,8 +68,9 @@ class SqliteWriter:
         Cancellation: on the thread the deed goes on to its end, unseen.
         """
         is_synced = is_power_safe or self._is_power_safe
+        # Before the look whether the thread is idle: nobody may give it work between that look and the commit.
+        await trio.lowlevel.checkpoint()
         if not is_synced and self._may_be_in_place(size_bytes):
-            await trio.lowlevel.checkpoint()
             with self._timed():
                 try:
                     return self._commit(deed, is_synced=False, size_bytes=size_bytes, wait_s=0.0)
@@ -108,8 +109,15 @@ class SqliteWriter:
         self._log_bytes += size_bytes + PAGES_BYTES
         if wait_s and self._log_bytes >= LOG_BYTES:
             self._log_bytes = 0
-            _guarded(lambda: self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+            self._move_log()
         return result
+
+    def _move_log(self) -> None:
+        """It may fail, as on a full disk, and that is no failure of the commit before it, which somebody would repeat."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("store_log_not_moved", error=str(error))
 
     def _transact(self, deed: Callable[[sqlite3.Connection], T], *, is_synced: bool, wait_s: float) -> T:
         connection = self._connection

@@ -58,6 +58,7 @@ def advance(draft: Draft) -> None:
         return
     while _go_on_once(draft):
         if draft.told_count >= FACTS_PER_STEP:
+            tell_progress(draft)
             draft.order(Proceed())
             return
     tell_progress(draft)

@@ -153,6 +153,8 @@ class NodeFailed(EventData, frozen=True):
 
 NOT_RUN = "not_run"
 """Why a node was skipped that would have run, had the execution not ended before."""
+OWN_REASONS = frozenset({NOT_RUN, "branch_not_taken", "skipped_by_engine"})
+"""Why a node was skipped, where execd itself says so and no condition of a flow."""
 
 
 class NodeSkipped(EventData, frozen=True):

@@ -25,6 +25,7 @@ from execd.core.expression_values import INT_BITS, EvaluationError, Limits, Work
 
 Evaluate: TypeAlias = Callable[[Work], object]
 _MAYBE_MISSING = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.CondExpr, nodes.And, nodes.Or)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _environment = Environment(autoescape=False)  # noqa: S701 - it only reads syntax, and gives JSON, not HTML
 
 
@@ -125,6 +126,8 @@ class _Compiler:
         value = node.value
         if isinstance(value, int) and value.bit_length() > INT_BITS:
             _refuse(f"has a whole number of more than {INT_BITS} bits", "a smaller number")
+        if isinstance(value, str) and _SURROGATE.search(value):
+            _refuse("has a text with a lone surrogate", "whole characters: `\\U0001f600`, not two halves")
         if isinstance(value, float) and value in (float("inf"), float("-inf")):
             _refuse("has a number too large for JSON", "a smaller number")
         return lambda _work: value

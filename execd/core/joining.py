@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from execd.core.event_parts import Failure
-from execd.core.events import EventData, NodeCompleted, NodeFailed, NodeId, Status, Stream
+from execd.core.events import NOT_RUN, EventData, NodeCompleted, NodeFailed, NodeId, Status, Stream
 from execd.core.graph import OnError
 from execd.core.nodes.kinds import AFTER, ERROR, OUT
 from execd.core.paths import ROOT, item_scope, node_in, scope_of
@@ -80,7 +80,7 @@ def settle(state: State, node: NodeId, run: NodeRun, data: EventData) -> State:
     around = msgspec.structs.replace(around, unfinished=around.unfinished - 1)
     if taken is None and around.failure is None and isinstance(data, NodeFailed) and data.error.code != CUT_SHORT:
         around = msgspec.structs.replace(around, failure=(_status_of(run), brief(data.error)))
-    if (isinstance(data, NodeFailed) and data.error.code == CUT_SHORT) or run.undecided:
+    if (isinstance(data, NodeFailed) and data.error.code == CUT_SHORT) or run.reason == NOT_RUN:
         around = msgspec.structs.replace(around, is_cut=True)
     tally = _count_end(state, node, run) if scope == ROOT else state.tally
     state = msgspec.structs.replace(state, scopes=state.scopes.set(scope, around), tally=tally)

@@ -55,7 +55,7 @@ from execd.core.outcome import Outcome, outcome_of_loss
 from execd.core.outside import NOTHING, Outside
 from execd.core.paths import ROOT, scope_of
 from execd.core.progress import PACE, look_at_time, set_alarm
-from execd.core.runs import WALL, NodeRun
+from execd.core.runs import NodeRun
 from execd.core.signals import (
     Begin,
     CallReturned,
@@ -121,7 +121,10 @@ def _go_on(draft: Draft, signal: GoOn) -> None:
 
 
 def _slot_granted(draft: Draft, signal: SlotGranted) -> None:
+    """What should have run again meanwhile is looked at anew."""
     draft.place(SlotPlace.HELD)
+    for node in sorted(draft.state.retrying):
+        set_timer(draft, node)
     advance(draft)
 
 
@@ -143,7 +146,7 @@ def _is_unwanted(state: State, node: NodeId) -> bool:
     owner = state.scopes[scope_of(node)].node
     while owner is not None:
         expansion = state.runs[owner].expansion
-        if expansion is not None and expansion.failure is not None and expansion.failure.code == WALL:
+        if expansion is not None and expansion.is_timed_out:
             return True
         owner = state.scopes[scope_of(owner)].node
     return False
@@ -202,8 +205,7 @@ def _call_returned(draft: Draft, signal: CallReturned) -> None:
 
 
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
-    """Six timers: the end of the whole's time, and the moment from which it is late; the next attempt, which a pause holds
-    back until the resume sets it anew; the end of a wait, of a person's time to answer, and of a body's."""
+    """Six timers: the end of the whole's time, and the moment from which it is late; the next attempt; the end of a wait, of a person's time to answer, and of a body's."""
     if signal.node == PACE:
         look_at_time(draft, signal.attempt)
         return
@@ -214,15 +216,21 @@ def _timer_due(draft: Draft, signal: TimerDue) -> None:
     if run is None or run.attempt != signal.attempt:
         return
     if run.phase is NodePhase.RETRYING:
-        if draft.state.phase is Phase.RUNNING and may_go_on(draft.state, signal.node):
+        if _may_run_again(draft.state, signal.node):
             start_node(draft, signal.node, attempt=run.attempt + 1)
             advance(draft)
     elif run.phase is NodePhase.WAITING:
         _end_waiting(draft, signal.node)
         advance(draft)
-    elif run.phase is NodePhase.EXPANDED and run.due_at is not None:
+    elif run.expansion is not None and not run.expansion.is_timed_out:
         _end_body(draft, signal.node, run)
         advance(draft)
+
+
+def _may_run_again(state: State, node: NodeId) -> bool:
+    """A pause holds it back, and a slot that is not there; what ends either sets the timer anew."""
+    has_slot = state.slot is SlotPlace.HELD or not state.planned(node).type.takes_place
+    return has_slot and state.phase is Phase.RUNNING and may_go_on(state, node)
 
 
 def _end_body(draft: Draft, node: NodeId, run: NodeRun) -> None:

@@ -16,6 +16,7 @@ from execd.core.calls import HttpCall, LlmCall, ReadCall
 from execd.core.errors import ExecdError
 from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
+    OWN_REASONS,
     EventData,
     InputReceived,
     InputRequired,
@@ -136,7 +137,7 @@ _CHANGES: dict[type[EventData], Callable[[Mask, Any], dict[str, Any]]] = {
     NodeCompleted: lambda mask, data: {"output": _hide_value(mask, data.output)},
     NodeFailed: lambda mask, data: {"error": _hide_failure(mask, data.error)},
     NodeRetrying: lambda mask, data: {"error": _hide_failure(mask, data.error)},
-    NodeSkipped: lambda mask, data: {"reason": mask.text(data.reason)},
+    NodeSkipped: lambda mask, data: {"reason": data.reason if data.reason in OWN_REASONS else mask.text(data.reason)},
     NodeWarned: lambda mask, data: {"messages": tuple(map(mask.text, data.messages))},
     NodeOutput: lambda mask, data: {"delta": _hide_value(mask, data.delta)},
     NodeExpanded: lambda mask, data: {"items": tuple(_hide_value(mask, item) for item in data.items)},

@@ -32,6 +32,8 @@ class Expansion(msgspec.Struct, frozen=True):
     """What each item that is over gave."""
     failure: Failure | None = None
     """Of the first item that failed, unless it keeps going; or that its time is over. Nothing more of it starts."""
+    is_timed_out: bool = False
+    """Whether its time is over, so that what still runs of it is stopped."""
 
     @property
     def is_over(self) -> bool:
@@ -82,7 +84,8 @@ class NodeRun(msgspec.Struct, frozen=True):
         assert self.expansion is not None
         text = f"It ran longer than its timeout of {data.timeout_s:g} s."
         failure = self.expansion.failure or Failure(code=WALL, message=text, details={"group": "limit"})
-        return msgspec.structs.replace(self, expansion=msgspec.structs.replace(self.expansion, failure=failure))
+        expansion = msgspec.structs.replace(self.expansion, failure=failure, is_timed_out=True)
+        return msgspec.structs.replace(self, expansion=expansion)
 
 
 class ScopeRun(msgspec.Struct, frozen=True):

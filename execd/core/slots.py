@@ -28,9 +28,13 @@ def mind_slot(draft: Draft) -> None:
 
 
 def _needs_slot(state: State) -> bool:
-    """Whether something runs, will run again, or is ready to and needs a place."""
-    if state.running or state.retrying:
+    """Whether something runs; or, unless it is paused, will run again or is ready to, and needs a place."""
+    if state.running:
         return True
-    if state.phase is not Phase.RUNNING or (state.is_winding_down and not state.root.plan.finals):
+    if state.phase is not Phase.RUNNING:
+        return False
+    if any(state.planned(node).type.takes_place for node in state.retrying):
+        return True
+    if state.is_winding_down and not state.root.plan.finals:
         return False
     return any(state.planned(node).type.takes_place and may_go_on(state, node) for node in state.ready)

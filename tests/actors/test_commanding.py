@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from execd.core.errors import ConflictError
+from execd.core.errors import ConflictError, InvalidRequestError
 from execd.core.events import NodeRetrying, Status
 from execd.core.specs import Limits, ScriptSpec
 from execd.ports import Cancel, Command, HttpAnswer, HttpRequest, Interrupt, Pause, ProvideInput, Resume
@@ -247,3 +247,14 @@ async def run_one(world: World, ending: str) -> Status:
             while True:
                 await subscription.receive()
     return world.store.records[execution_id].status
+
+
+async def test_half_a_character_is_refused_and_crashes_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    """No request over HTTP can hold one; an embedding program's can, and no store."""
+    async with open_world(perform) as world:
+        for _ in range(10):
+            with pytest.raises(InvalidRequestError, match="surrogate"):
+                await world.submit(spec=workflow(wait("n", 1), input={"k": "\ud800"}))
+        _, end = await finish(world, await world.submit(spec=QUICK))
+
+    assert end.status is Status.COMPLETED

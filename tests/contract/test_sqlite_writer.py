@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,36 @@ async def test_commits_keep_their_order(writer: SqliteWriter) -> None:
         nursery.start_soon(put, "small", 1)
 
     assert order == ["large", "small"]
+
+
+async def test_no_two_transactions_meet_on_the_connection(tmp_path: Path) -> None:
+    """Whoever asks in the instant in which another has just looked whether the thread is idle."""
+    for turn in range(50):
+        writer = SqliteWriter(connect(tmp_path / f"{turn}.db"), is_power_safe=False)
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                is_large = number % 2 == 0
+                size_bytes = SMALL_BYTES + 1 if is_large else 1
+                query = A_WHILE.replace("500000", "20000") if is_large else "INSERT INTO notes VALUES ('x')"
+                nursery.start_soon(partial(_execute, writer, query, size_bytes=size_bytes))
+        writer.close(wait_s=5)
+
+
+async def _execute(writer: SqliteWriter, query: str, *, size_bytes: int) -> None:
+    await writer.run(lambda db: db.execute(query).fetchall(), is_power_safe=False, size_bytes=size_bytes)
+
+
+async def test_a_log_that_cannot_be_moved_fails_no_commit(writer: SqliteWriter) -> None:
+    """What was committed was committed: whoever asked for it must not ask again."""
+
+    def authorize(action: int, name: str | None, *_: str | None) -> int:
+        is_move = action == sqlite3.SQLITE_PRAGMA and name == "wal_checkpoint"
+        return sqlite3.SQLITE_DENY if is_move else sqlite3.SQLITE_OK
+
+    await writer.look(lambda db: db.set_authorizer(authorize))
+
+    assert not await write(writer, size_bytes=LOG_BYTES)
+    assert await writer.look(lambda db: db.execute("SELECT count(*) FROM notes").fetchone()) == (1,)
 
 
 async def test_a_slow_commit_sends_the_next_ones_to_the_thread(writer: SqliteWriter) -> None:

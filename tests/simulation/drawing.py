@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from tests.simulation.graph_drawing import draw_graph, is_large
+from tests.simulation.graph_drawing import draw_graph, has_script_in_map, is_large
 from tests.simulation.plan import (
     Ask,
     CommandPlan,
@@ -30,7 +30,7 @@ def draw_plan(seed: int) -> Plan:
     submissions = tuple(_submission(rng, number) for number in range(rng.choice((1, 2, 2, 3, 4, 6))))
     labels = [submission.label for submission in submissions]
     is_narrow = rng.random() < 0.6
-    is_calm = rng.random() < 0.15
+    is_calm = rng.random() < 0.25
     has_many = any(submission.graph is not None and is_large(submission.graph) for submission in submissions)
     return Plan(
         seed=seed,
@@ -68,6 +68,7 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
         programs=() if drawn else tuple(draw_program(rng) for _ in range(retries + 1)),
         graph=drawn.graph if drawn else None,
         node_programs=tuple(drawn.programs.items()) if drawn else (),
+        node_calls=tuple(drawn.calls.items()) if drawn else (),
         answers_after=tuple(rng.choice((0.0, rng.uniform(0, 10))) for _ in range(rng.choice((1, 1, 2)))),
     )
 
@@ -103,8 +104,16 @@ def _hasty(rng: random.Random, submissions: Sequence[SubmissionPlan], *, is_calm
             continue
         has_many = is_large(submission.graph)
         if is_calm or (has_many and rng.random() < 0.4):
-            after = rng.choice((100, 501, 1003)) if has_many else rng.randrange(3, 60)
-            yield CommandPlan(by="hasty", label=submission.label, at=0.0, ask=Ask.CANCEL, after_events=after)
+            is_within_map = not has_many and has_script_in_map(submission.graph)
+            after = rng.choice((100, 501, 1003)) if has_many else rng.randrange(3, 30 if is_within_map else 60)
+            yield CommandPlan(
+                by="hasty",
+                label=submission.label,
+                at=0.0,
+                ask=Ask.CANCEL,
+                after_events=after,
+                is_within_map=is_within_map,
+            )
         elif has_many and rng.random() < 0.5:
             ask = rng.choice((Ask.INTERRUPT, Ask.PAUSE))
             after = rng.choice((1, 100, 501))

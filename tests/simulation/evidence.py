@@ -43,6 +43,19 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Call:
+    """Something that was asked of the outside."""
+
+    path: str
+    number: int
+    words: str
+    """The answer, no other like it."""
+    status: int = 0
+    """0: no answer was given."""
+    is_open: bool = False
+
+
+@dataclass(slots=True)
 class Pass:
     """One reading of a journal: from a cursor on, over any number of reconnections."""
 
@@ -103,6 +116,7 @@ class Evidence:
     epochs: dict[tuple[ExecutionId, int], int] = field(default_factory=dict)
     """Under which epoch each event was stored."""
     attempts: list[Attempt] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     obeyed: list[Obeyed] = field(default_factory=list)

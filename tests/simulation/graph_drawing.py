@@ -14,22 +14,25 @@ from execd.core.graph import Graph, Need, Node, OnError, Pin
 from execd.core.nodes import type_of
 from execd.core.nodes.bodies import CallSpec, MapSpec
 from execd.core.nodes.conditions import IfSpec, SwitchSpec
+from execd.core.nodes.http_call import HttpSpec
+from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.specs import Limits, RetryPolicy, ScriptSpec
-from tests.simulation.plan import ProgramPlan
+from tests.simulation.plan import CallPlan, ProgramPlan
 from tests.simulation.program_drawing import draw_step
 
 MOST_NODES = 14
 """Drawn for one workflow, bodies and all; a `map` runs its own several times."""
 LARGE = 200
 """Nodes or items from which a workflow takes more than one step (`FACTS_PER_STEP` in core/advancing.py)."""
-_KINDS = ("script",) * 6 + ("set",) * 4 + ("if",) * 2 + ("switch", "wait", "input")
+_KINDS = ("script",) * 6 + ("set",) * 4 + ("http", "http", "llm") + ("if",) * 2 + ("switch", "wait", "input")
 _BODIES = ("map", "map", "workflow")
 _OUTPUTS = {
     "set": "nodes.{}.output.n",
     "script": "nodes.{}.output.exit_code",
+    "http": "nodes.{}.output.status",
     "switch": "nodes.{}.output.value",
 }
 """The number that a node of each type gives."""
@@ -49,6 +52,7 @@ class DrawnGraph:
 
     def __init__(self, rng: random.Random, label: str) -> None:
         self.programs: dict[str, tuple[ProgramPlan, ...]] = {}
+        self.calls: dict[str, tuple[CallPlan, ...]] = {}
         self._rng = rng
         self._left = MOST_NODES
         names = _Names(numbers=("input.k", "vars.c"), values=("input", "vars.list"))
@@ -117,7 +121,7 @@ class DrawnGraph:
     def _retry(self, kind: str) -> RetryPolicy:
         rng = self._rng
         return RetryPolicy(
-            retries=rng.choice((0, 0, 0, 1, 2)) if kind == "script" or rng.random() < 0.3 else 0,
+            retries=rng.choice((0, 0, 0, 1, 2)) if kind in {"script", "http", "llm"} or rng.random() < 0.3 else 0,
             delay_s=rng.choice((0.0, 0.1, rng.uniform(0, 3))),
             factor=rng.choice((1.0, 2.0)),
             jitter=rng.choice((0.0, 0.1, 1.0)),
@@ -132,10 +136,29 @@ class DrawnGraph:
 
     def _script(self, path: str, names: _Names) -> StepSpec:
         rng = self._rng
-        self.programs[path] = tuple(draw_step(rng, is_long=0.15 if path.count("/") == 1 else 0.35) for _ in range(3))
+        self.programs[path] = tuple(draw_step(rng, is_long=0.15 if path.count("/") == 1 else 0.5) for _ in range(3))
         script = ScriptSpec(language="python", source=path, limits=Limits())
         given = {"k": f"{{{{ {self._number(names)} }}}}"} if rng.random() < 0.3 else None
         return StepSpec(script=script, input=given)
+
+    def _http(self, path: str, names: _Names) -> HttpSpec:
+        query = f"?k={{{{ {self._number(names)} }}}}" if self._rng.random() < 0.3 else ""
+        self.calls[path] = tuple(self._call() for _ in range(3))
+        return HttpSpec(url=f"http://outside/{path}{query}")
+
+    def _llm(self, path: str, names: _Names) -> LlmSpec:
+        self.calls[path] = tuple(self._call() for _ in range(3))
+        prompt = f"How much is {{{{ {self._number(names)} }}}}?"
+        return LlmSpec(base_url=f"http://outside/{path}", model="m", prompt=prompt)
+
+    def _call(self) -> CallPlan:
+        rng = self._rng
+        return CallPlan(
+            after_s=rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 10))),
+            status=rng.choice((200,) * 7 + (503, 404)),
+            is_broken=rng.random() < 0.1,
+            pieces=rng.choice((0, 1, 10)),
+        )
 
     def _set(self, path: str, names: _Names) -> SetSpec:
         rng = self._rng
@@ -229,6 +252,15 @@ def is_large(graph: Graph) -> bool:
     """Whether it takes several steps."""
     return len(graph.nodes) > LARGE or any(
         isinstance(node.spec, MapSpec) and isinstance(node.spec.items, list) and len(node.spec.items) > LARGE
+        for node in graph.nodes
+    )
+
+
+def has_script_in_map(graph: Graph) -> bool:
+    """Whether a `map`, at whatever depth, runs programs of its own."""
+    return any(
+        node.body is not None
+        and (has_script_in_map(node.body) or (node.type == "map" and any(n.type == "script" for n in node.body.nodes)))
         for node in graph.nodes
     )
 

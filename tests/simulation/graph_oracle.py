@@ -42,6 +42,8 @@ from execd.core.events import (
 )
 from execd.core.graph import Graph, Node, OnError
 from execd.core.nodes.bodies import MapSpec
+from execd.core.nodes.http_call import HttpSpec
+from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.waiting import WaitSpec
 from execd.core.specs import ScriptSpec
@@ -55,6 +57,7 @@ from tests.simulation.graph_views import (
     View,
     begin,
     decide,
+    is_cut,
     is_met,
     join_items,
     may_repeat,
@@ -80,7 +83,7 @@ class Replay:
         self._is_paused = False
         self._started_in_pause: dict[str, str] = {}
         self._placed: set[str] = set()
-        """Scripts that run, or wait to run again."""
+        """Scripts and calls that run, or wait to run again."""
         self._percent = 0
 
     def read(self, event: Event) -> None:
@@ -156,10 +159,10 @@ class Replay:
         view.status, view.attempt = "running", event.attempt or 1
         view.text, view.is_text_cut = bytearray(), False
         view.expected = self._expect(scope, node)
-        if isinstance(node.spec, StepSpec | ScriptSpec):
+        if isinstance(node.spec, StepSpec | ScriptSpec | HttpSpec | LlmSpec):
             self._placed.add(event.node or "")
             if len(self._placed) > self._root.graph.parallelism:
-                self._say(event, f"{len(self._placed)} scripts at one time, {self._root.graph.parallelism} may be")
+                self._say(event, f"{len(self._placed)} at one time, {self._root.graph.parallelism} may be")
         if len({decide(scope, need) for need in node.needs}) > 1:
             self.census["graph: join with a branch not taken"] += 1
 
@@ -282,6 +285,8 @@ class Replay:
             self._say(event, f"completes and is {view.status}")
         if isinstance(node.spec, StepSpec):
             expected = None if expected is not None else ("gives", output_of_script(view), None)
+        elif isinstance(node.spec, HttpSpec | LlmSpec):
+            expected = None if expected is not None else ("gives", data.output, None)  # calls.py has the rest
         elif isinstance(node.spec, WaitSpec | ScriptSpec):
             if isinstance(node.spec, WaitSpec) and (view.due is None or event.at < view.due - MILLISECOND):
                 self._say(event, f"ends its wait before {view.due}")
@@ -379,7 +384,7 @@ class Replay:
         view = self._root.views[name]
         if view.status != "expanded" or view.expected is None or not isinstance(self._root.nodes[name].spec, MapSpec):
             return 0
-        over = [scope for scope in view.closed if scope.failure is not None or not _is_cut(scope)]
+        over = [scope for scope in view.closed if scope.failure is not None or not is_cut(scope)]
         return len(over) * (10**6 // max(1, len(view.expected[1])))
 
     def _check_end(self, data: ExecutionEnded) -> None:
@@ -418,23 +423,11 @@ class Replay:
             return Status.TIMEOUT
         if failure is not None:
             return Status.TIMEOUT if failure.code == "limit:wall" else Status.FAILED
-        undone = {"not_run", CUT_SHORT}
-        is_undone = any(view.error is not None and view.error.code in undone for view in self._root.views.values())
-        return Status.INTERRUPTED if self._stop is not None and is_undone else Status.COMPLETED
+        return Status.INTERRUPTED if self._stop is not None and is_cut(self._root) else Status.COMPLETED
 
 
 def _keeps_going(node: Node) -> bool:
     return isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue"
-
-
-def _is_cut(scope: Scope) -> bool:
-    """Whether something in it was not run or not finished, because all around it ended."""
-    for name, view in scope.views.items():
-        if view.error is not None and view.error.code == CUT_SHORT:
-            return True
-        if view.status == "skipped" and any(decide(scope, need) is None for need in scope.nodes[name].needs):
-            return True
-    return False
 
 
 _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {

@@ -16,6 +16,8 @@ from execd.core.event_parts import Failure
 from execd.core.graph import Graph, Need, Node, OnError
 from execd.core.nodes.bodies import CallSpec, MapSpec
 from execd.core.nodes.conditions import IfSpec, SwitchSpec
+from execd.core.nodes.http_call import HttpSpec
+from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
@@ -110,7 +112,8 @@ def may_repeat(node: Node, error: Failure, attempt: int) -> bool:
     """Whether its policy repeats a node after this failure."""
     group = error.details.get("group")
     has_reason = group == "platform" or (node.retry.on_failure and group in {"program", "limit"})
-    if error.code in NEVER_AGAIN or not has_reason or attempt > node.retry.retries:
+    is_final = error.code == "http:status" and error.details["status"] < 500
+    if is_final or error.code in NEVER_AGAIN or not has_reason or attempt > node.retry.retries:
         return False
     return node.retry.on_lost or error.code not in CUT_OFF
 
@@ -161,8 +164,8 @@ def begin(node: Node, names: Mapping[str, Any]) -> tuple[str, Any, str | None] |
             return "asks", [evaluate(prompt.label, names) for prompt in spec.prompts], None
         case WaitSpec() if spec.until is None and not _is_length(evaluate(spec.seconds, names)):
             return "fails", "wait", None
-        case StepSpec():
-            evaluate(spec.input, names)
+        case StepSpec(input=read) | HttpSpec(url=read) | LlmSpec(prompt=read):
+            evaluate(read, names)
     return None
 
 
@@ -185,13 +188,18 @@ def join_items(node: Node, view: View, count: int) -> Any:
     """Put together what the items gave, in their order; an item that failed is its error, where the `map` goes on."""
     found: dict[int, Any] = {}
     for scope in view.closed:
-        if scope.failure is None:
+        if scope.failure is None and not is_cut(scope):
             found[scope.index or 0] = output_of(scope)
-        elif isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue":
+        elif scope.failure is not None and isinstance(node.spec, MapSpec) and node.spec.on_item_error == "continue":
             found[scope.index or 0] = {"error": msgspec.to_builtins(scope.failure)}
     if sorted(found) != list(range(count)):
         return f"only the items {sorted(found)} of {count}"
     return [found[index] for index in range(count)] if isinstance(node.spec, MapSpec) else found[0]
+
+
+def is_cut(scope: Scope) -> bool:
+    """Whether something in it was not run or not finished, because all around it ended."""
+    return any(view.error is not None and view.error.code in {CUT_SHORT, "not_run"} for view in scope.views.values())
 
 
 def output_of(scope: Scope) -> Any:

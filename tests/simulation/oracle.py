@@ -38,6 +38,7 @@ from execd.core.state import fold, new_state
 from execd.core.transitions import IllegalTransitionError, Phase
 from execd.core.workflows import decode_spec, graph_of
 from execd.ports import ExecutionRecord
+from tests.simulation.calls import check_calls
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.graph_oracle import check_answers, check_graph
 from tests.simulation.graph_views import find_node
@@ -72,6 +73,7 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
             _check_fold(graph, events),
             _check_attempts(graph, mine),
             _check_success(events, mine),
+            check_calls(record.name, events, evidence.calls),
             _check_output(events, mine),
         )
         found.extend(f"{record.name}: {what}" for check in checks for what in check)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import trio
 
+from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ConflictError, ExecdError, NotFoundError, OverloadedError, StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, ExecutionId, WorkspaceId
 from execd.ports import (
@@ -91,18 +95,26 @@ async def command(plan: CommandPlan, lives: Lives, evidence: Evidence) -> None:
     await trio.sleep(plan.at)
     execution_id = lives.find_id(plan.label)
     if plan.after_events is not None:
-        execution_id = await _wait_hastily(plan.label, plan.after_events, lives, evidence)
+        execution_id = await _wait_hastily(plan, plan.after_events, lives, evidence)
     if execution_id is not None:
         await ask(plan, execution_id, lives, evidence)
 
 
-async def _wait_hastily(label: str, count: int, lives: Lives, evidence: Evidence) -> ExecutionId | None:
+async def _wait_hastily(plan: CommandPlan, count: int, lives: Lives, evidence: Evidence) -> ExecutionId | None:
     with trio.move_on_after(HASTE_S):
-        execution_id = await lives.wait_stored(label)
-        while len(lives.contents.journals[execution_id]) < count:
+        execution_id = await lives.wait_stored(plan.label)
+        journal = lives.contents.journals[execution_id]
+        while len(journal) < count or (plan.is_within_map and not _runs_in_map(journal)):
             await evidence.grown.park()
         return execution_id
     return None
+
+
+def _runs_in_map(journal: Sequence[StoredEvent]) -> bool:
+    """Whether a program in a `map`'s body has begun, and its end is not told."""
+    events = [decode_event(event.body) for event in journal if event.type in {"pod_created", "pod_terminated"}]
+    counts = Counter(event.node for event in events if event.node is not None and "[" in event.node)
+    return any(count % 2 for count in counts.values())
 
 
 async def ask(plan: CommandPlan, execution_id: ExecutionId, lives: Lives, evidence: Evidence) -> None:

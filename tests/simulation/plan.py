@@ -79,6 +79,18 @@ class ProgramPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What one call to the outside meets."""
+
+    after_s: float
+    status: int = 200
+    is_broken: bool = False
+    """Whether the connection breaks and no answer comes."""
+    pieces: int = 1
+    """More words of a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class SubmissionPlan:
     """One request, perhaps sent several times."""
 
@@ -96,6 +108,8 @@ class SubmissionPlan:
     """None: it is a script."""
     node_programs: tuple[tuple[str, tuple[ProgramPlan, ...]], ...] = ()
     """What each script of the graph does, by its source; in a body each item begins at another place of it."""
+    node_calls: tuple[tuple[str, tuple[CallPlan, ...]], ...] = ()
+    """What each node of the graph meets that asks something of the outside, by its address: call by call, then from the start."""
     answers_after: tuple[float, ...] = ()
     """How long each person who answers its questions takes."""
 
@@ -134,6 +148,8 @@ class CommandPlan:
     ask: Ask
     after_events: int | None = None
     """It is asked in the instant in which so many events of the execution are stored."""
+    is_within_map: bool = False
+    """Whether a program in a `map`'s body must be under way as well."""
 
 
 @dataclass(frozen=True, slots=True)

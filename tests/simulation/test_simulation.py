@@ -68,6 +68,8 @@ EVERY_WORLD_NEEDS = (
     "answer taken",
     "cut off for longer than its lease",
     "cancelled in time",
+    "call answered",
+    "call without an answer",
     "graph: map in depth 0",
     "graph: map in depth 1",
     "graph: workflow in depth 0",

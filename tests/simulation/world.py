@@ -21,6 +21,7 @@ import structlog
 import trio
 import trio.testing
 
+from execd.actors.call_runner import Callers
 from execd.actors.supervisor import BudgetSpentError
 from execd.adapters.memory_store import MemoryStore
 from execd.bootstrap import Capacities, Parts, run_actors
@@ -29,6 +30,7 @@ from execd.core.errors import StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, PodCreated
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StoreSettings, StreamSettings
 from tests.simulation import people
+from tests.simulation.calls import SimulatedCallers, path_of
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.lives import Life, Lives
 from tests.simulation.plan import Ending, LifeEnd, LifePlan, Plan, ProgramPlan, RivalPlan, SubmissionPlan
@@ -161,6 +163,7 @@ class World:
                         runner=life.runner,
                         now=virtual_now,
                         capacities=sizes,
+                        callers=self._make_callers(life),
                     )
                     async with run_actors(parts, _settings(plan)) as life.engine:
                         self._lives.begin(life)
@@ -176,6 +179,11 @@ class World:
                 life.cut_off()
                 life.is_over.set()
             self._check_pods_closed(life)
+
+    def _make_callers(self, life: Life) -> Callers:
+        plans = dict(each for submission in self._plan.submissions for each in submission.node_calls)
+        outside = SimulatedCallers(life.number, life.runner, plans, self._check_call, self.evidence)
+        return outside.callers
 
     async def _suffer(self, life: Life) -> None:
         """Let a life have its troubles, and end it as the plan says."""
@@ -302,6 +310,8 @@ class World:
             )
         if any(not attempt.is_closed for attempt in life.runner.attempts):
             self.evidence.violate("a pod is left open when all is over")
+        if any(call.is_open for call in self.evidence.calls):
+            self.evidence.violate("a call is left open when all is over")
 
     def _check_pods_closed(self, life: Life) -> None:
         for attempt in life.runner.attempts:
@@ -340,6 +350,17 @@ class World:
             )
             if is_same and other.is_started:
                 self.evidence.violate(f"{who} starts a second time")
+
+    def _check_call(self, path: str) -> None:
+        """Judge at the instant: nothing is asked more often than the journal says that it begins."""
+        label = path.partition("/")[0]
+        execution_id = self._lives.find_id(label)
+        journal = () if execution_id is None else self.contents.journals[execution_id]
+        starts = [decode_event(event.body).node or "" for event in journal if event.type == "node_started"]
+        if sum(call.path == path for call in self.evidence.calls) >= sum(path_of(label, n) == path for n in starts):
+            self.evidence.violate(f"{path} is asked before its announcement is stored, or twice")
+        if journal and journal[-1].type == "result_stored" and self._plan.rival is None:
+            self.evidence.violate(f"{path} is asked after the end")
 
 
 def _hear_log(evidence: Evidence, _logger: object, _method: str, entry: MutableMapping[str, Any]) -> NoReturn:

@@ -24,6 +24,7 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeTimedOut,
     Output,
     Progress,
     ResultStored,
@@ -40,7 +41,7 @@ from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import WaitSpec
-from execd.core.outcome import ExitRecord, classify
+from execd.core.outcome import ExitRecord, Limiter, classify
 from execd.core.signals import (
     CallReturned,
     DeltaArrived,
@@ -391,6 +392,30 @@ def test_a_stop_reaches_into_bodies(mode: StopMode) -> None:
     assert set(told(world, NodeStarted)) == ended
 
 
+@pytest.mark.parametrize("first", [WORK, SetSpec(values=1)])
+def test_an_item_that_never_ran_is_no_result(first: Any) -> None:
+    """Interrupted while all its items stand in line for a place, or one of their nodes does: nothing is said to have succeeded."""
+    body = graph(node("first", first), node("w", WORK, "first"))
+    world = World(graph(node("long", WORK), mapped(body, [1, 2], concurrency=2), parallelism=1))
+    world.begin()
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.INTERRUPT))
+    world.exit(SUCCESS, NodeId("long"))
+
+    assert told(world, NodeCompleted) == (["long"] if first is WORK else ["each[0]/first", "each[1]/first", "long"])
+    assert world.result.status is Status.INTERRUPTED
+
+
+def test_a_body_that_never_ran_did_not_succeed_beside_a_failure() -> None:
+    """Run again from what failed, it must run: nothing came of it."""
+    call = node("part", CallSpec(), body=graph(node("w", WORK)))
+    world = World(graph(node("long", WORK), call, parallelism=1))
+    world.begin()
+    world.exit(FAILURE, NodeId("long"))
+
+    assert told(world, NodeCompleted) == []
+    assert {each.id: each.status for each in world.result.nodes} == {"long": "failed", "part": "failed"}
+
+
 def test_a_body_whose_time_is_over_is_stopped_and_fails() -> None:
     """What runs in it is killed, what waits is cut short, and the end is a timeout; the rest of the graph was told how to go on."""
     body = graph(node("w", WORK), node("ask", YES_OR_NO), node("after", WORK, "w"))
@@ -421,6 +446,30 @@ def test_a_pod_that_comes_when_the_time_is_over_is_stopped_at_once() -> None:
     world.prepare_launched()
 
     assert world.stopped == {("each[0]/w", 1)}
+
+
+def test_an_item_that_took_too_long_itself_stops_no_other() -> None:
+    """Its own limit is no timeout of the body: what is under way beside it finishes."""
+    world = World(graph(mapped(graph(node("w", WORK)), [1, 2], concurrency=2)))
+    world.hear_begin_only()
+    late = world.launched.pop()
+    world.prepare_launched()
+    world.exit(classify(ExitRecord(signal=9, limiter=Limiter.WALL, configured=1, observed=1)), NodeId("each[0]/w"))
+    world.launched.append(late)
+    world.prepare_launched()
+
+    assert world.stopped == set()
+
+
+def test_the_end_of_a_bodys_time_is_told_once() -> None:
+    """Also where the timer was set anew, after a loss, and what it stopped is not over."""
+    each = mapped(graph(node("w", WORK)), [1], timeout_s=5.0)
+    world = World(graph(each))
+    world.begin()
+    for _ in range(2):
+        world.fire(NodeId("each"))
+
+    assert told(world, NodeTimedOut) == ["each"]
 
 
 def test_the_time_of_a_body_goes_on_after_a_loss() -> None:
@@ -533,6 +582,18 @@ def test_a_large_graph_is_done_in_steps() -> None:
     world.hear(StopAsked(at=AT, by="u", mode=StopMode.CANCEL))
 
     assert world.result.status is Status.CANCELLED
+
+
+def test_progress_is_told_between_the_steps_of_a_large_graph() -> None:
+    """Whoever watches thousands of nodes sees how far they are."""
+    world = run(
+        graph(node("n0", SetSpec(values=0)), *(node(f"n{i}", SetSpec(values=i), f"n{i - 1}") for i in range(1, 1000)))
+    )
+    told = [fact.data.percent for fact in world.facts if isinstance(fact.data, Progress)]
+
+    assert len(told) >= 10
+    assert told == sorted(set(told))
+    assert told[-1] == 100
 
 
 @st.composite

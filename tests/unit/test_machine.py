@@ -760,6 +760,31 @@ def test_paused_with_nothing_running_holds_no_slot() -> None:
     assert world.started == [("a", 1), ("b", 1)]
 
 
+def test_what_a_pause_keeps_from_running_again_holds_no_slot() -> None:
+    """It runs again when its time has come after the resume and a slot is there, whichever is later."""
+    again = RetryPolicy(retries=2, on_failure=True)
+    for slot_comes_first in (True, False):
+        world = World(Graph(nodes=(Node(id=MAIN, type="script", label="n", spec=script(), retry=again),)))
+        world.has_slots = False
+        world.begin()
+        world.exit(FAILURE)
+        assert world.slots_left == 0
+        world.hear(PauseAsked(at=AT, by="u"))
+        assert world.slots_left == 1
+        world.hear(ResumeAsked(at=AT, by="u"))
+        assert (world.timers, world.slot_asks) == ([(MAIN, 1)] * 2, 1)
+        if slot_comes_first:
+            world.grant()
+        world.fire()
+        assert world.started == [(MAIN, 1), (MAIN, 2)] if slot_comes_first else [(MAIN, 1)]
+        if not slot_comes_first:
+            world.grant()
+            assert world.timers == [(MAIN, 1)] * 3
+            world.fire()
+
+        assert world.started == [(MAIN, 1), (MAIN, 2)]
+
+
 def test_a_slot_that_came_too_late_is_given_back() -> None:
     """Paused again while it stood in line."""
     world = World(graph(("a", script(), ""), ("b", script(), "a")))

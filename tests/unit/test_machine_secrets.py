@@ -12,7 +12,17 @@ from execd.core.again import spec_from
 from execd.core.calls import CallFailure, HttpResult, LlmResult
 from execd.core.codec import decode_event, encode_json, number_fact, to_fact
 from execd.core.errors import InvalidRequestError
-from execd.core.events import ExecutionId, InputReceived, NodeCompleted, NodeId, NodeOutput, Output, Status, Stream
+from execd.core.events import (
+    ExecutionId,
+    InputReceived,
+    NodeCompleted,
+    NodeId,
+    NodeOutput,
+    Output,
+    Status,
+    StopMode,
+    Stream,
+)
 from execd.core.http_answers import conclude_http
 from execd.core.llm_answers import conclude_llm
 from execd.core.outside import Outside, SecretMissingError
@@ -20,7 +30,7 @@ from execd.core.plain_credentials import warn_of_credentials
 from execd.core.requests import parse_request
 from execd.core.script_fields import ScriptTools
 from execd.core.secret_names import check_known, places_of
-from execd.core.signals import CallReturned, DeltaArrived, InputProvided, NodeExited, OutputArrived
+from execd.core.signals import CallReturned, DeltaArrived, InputProvided, NodeExited, OutputArrived, StopAsked
 from execd.core.specs import Limits, ScriptSpec
 from execd.core.state import fold, new_state
 from execd.core.workflow_parsing import parse_workflow
@@ -208,6 +218,16 @@ def test_a_secret_that_is_gone_fails_its_node_and_says_which() -> None:
     assert (world.result.outputs["n2"], world.result.outputs["n3"]) == (len(PIN), "none")
     with pytest.raises(SecretMissingError):
         without.equip(ScriptSpec(language="bash", source="", limits=Limits(), secrets={"TOKEN": "KEY"}))
+
+
+def test_a_secret_that_looks_like_a_word_of_ours_changes_no_end() -> None:
+    """What is read back out of the journal is never blotted out."""
+    first, second = {**BASH, "env": {"A": "{{ secrets.KEY }}"}}, {**BASH, "needs": ["n0"]}
+    world = SecretWorld(first, second, outside=Outside(secrets={"KEY": "not_run"}))
+    world.hear(StopAsked(at=AT, by="u", mode=StopMode.INTERRUPT))
+    world.exit(SUCCESS, NodeId("n0"))
+
+    assert world.result.status is Status.INTERRUPTED
 
 
 def test_a_value_nested_too_deep_to_be_searched_is_not_told() -> None:

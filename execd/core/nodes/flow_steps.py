@@ -17,7 +17,7 @@ import msgspec
 
 from execd.core.calls import ReadCall
 from execd.core.event_parts import Failure, Prompt
-from execd.core.events import NodeId
+from execd.core.events import NOT_RUN, NodeId
 from execd.core.expressions import DEFAULT_LIMITS, Compiled
 from execd.core.fields import Faults, Fields
 from execd.core.flows.cookies import Told
@@ -27,7 +27,6 @@ from execd.core.moments import later
 from execd.core.nodes.kinds import Asks, Beginning, Calls, Done, Expands, Fails, NodeType, Reading, Skips, failure
 
 S = TypeVar("S", bound=msgspec.Struct)
-NOT_RUN = "not_run"
 
 
 class FlowStepSpec(msgspec.Struct, frozen=True, kw_only=True):
