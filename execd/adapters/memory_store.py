@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 
 import msgspec
 import trio
@@ -18,6 +19,7 @@ from execd.core.codec import StoredEvent
 from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
 from execd.core.history import RunTimes
 from execd.ports import (
+    LISTED_BYTES,
     Append,
     Create,
     Duplicate,
@@ -84,8 +86,10 @@ class MemoryStore:
         end = len(ordered) if cursor is None else parse_cursor(cursor)
         numbered = list(enumerate(self.records.values()))[:end]
         matching = [(place, record) for place, record in reversed(numbered) if _matches(which, record)]
-        page = matching[:limit]
-        next_cursor = str(page[-1][0]) if len(matching) > limit else None
+        sizes = accumulate(len(record.spec) for _, record in matching)
+        fitting = sum(size <= LISTED_BYTES for size in sizes)
+        page = matching[: min(limit, max(1, fitting))]
+        next_cursor = str(page[-1][0]) if len(matching) > len(page) else None
         return ExecutionPage(items=tuple(record for _, record in page), next_cursor=next_cursor)
 
     async def read_events(

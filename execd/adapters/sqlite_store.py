@@ -36,6 +36,7 @@ from execd.core.errors import StoreLockedError, StoreUnavailableError
 from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
 from execd.core.history import RunTimes
 from execd.ports import (
+    LISTED_BYTES,
     Append,
     Create,
     ExecutionFilter,
@@ -131,9 +132,7 @@ class SqliteStore:
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
         where, values = _where(which, before_key=parse_cursor(cursor))
         query = f"SELECT {EXECUTION_COLUMNS}, key FROM executions WHERE {where} ORDER BY key DESC LIMIT ?"
-        rows = await self._read(lambda db: db.execute(query, (*values, limit + 1)).fetchall())
-        items = tuple(to_record(row) for row in rows[:limit])
-        return ExecutionPage(items=items, next_cursor=str(rows[limit - 1]["key"]) if len(rows) > limit else None)
+        return await self._read(lambda db: _read_listed(db.execute(query, (*values, limit + 1)), limit))
 
     async def read_events(
         self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
@@ -320,6 +319,20 @@ def _readable(row: sqlite3.Row) -> Sequence[ExecutionRecord]:
 def _first_record(rows: sqlite3.Cursor) -> ExecutionRecord | None:
     row = rows.fetchone()
     return None if row is None else to_record(row)
+
+
+def _read_listed(rows: sqlite3.Cursor, limit: int) -> ExecutionPage:
+    """Rows are read one by one, so that what does not fit is never in memory."""
+    items: list[ExecutionRecord] = []
+    size = 0
+    next_cursor = None
+    for row in rows:
+        size += len(row["spec"])
+        if len(items) == limit or (items and size > LISTED_BYTES):
+            return ExecutionPage(tuple(items), next_cursor)
+        items.append(to_record(row))
+        next_cursor = str(row["key"])
+    return ExecutionPage(tuple(items), None)
 
 
 def _where(which: ExecutionFilter, *, before_key: int | None) -> tuple[str, list[object]]:

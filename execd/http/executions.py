@@ -21,6 +21,7 @@ from execd.core.events import (
     NodeCompleted,
     NodeFailed,
 )
+from execd.core.paths import ROOT, scope_of
 from execd.core.requests import ExecutionRequest, digest_of
 from execd.core.workflows import ExecutionSpec, decode_spec, kind_of
 from execd.http.access import Identity, Role
@@ -263,13 +264,14 @@ class ExecutionRoutes:
         return self._submitted(Accepted(id=earlier.id, status=earlier.status, is_repeat=True), earlier.kind)
 
     async def _read_journal(self, record: ExecutionRecord) -> Sequence[Event]:
-        """Read what the nodes of an ended execution told; their output streams are left out."""
+        """Read what the nodes of an ended execution told; their output streams are left out, and what nodes in bodies gave."""
         events: list[Event] = []
         after = 0
         while page := await self._front.engine.store.read_events(
             record.id, after_seq=after, limit_bytes=EVENTS_PAGE_BYTES, types=NODE_ENDS
         ):
-            events.extend(decode_event(stored.body) for stored in page)
+            told = (decode_event(stored.body) for stored in page)
+            events.extend(event for event in told if not (isinstance(event.data, NodeCompleted) and _is_in_body(event)))
             after = page[-1].seq
         return events
 
@@ -306,6 +308,10 @@ class ExecutionRoutes:
 
     async def _find(self, execution_id: str, role: Role) -> ExecutionRecord:
         return await find_visible(self._front, await require(self._front, request, role), execution_id)
+
+
+def _is_in_body(event: Event) -> bool:
+    return event.node is not None and scope_of(event.node) != ROOT
 
 
 def _accepted(record: ExecutionRecord) -> Response:

@@ -47,6 +47,7 @@ from execd.ports.runner import (
 )
 from execd.ports.secrets import Cipher, SecretHead, SecretStore, SecretUnreadableError, StoredSecret, Vault
 from execd.ports.store import (
+    LISTED_BYTES,
     Append,
     Create,
     Definition,
@@ -75,6 +76,7 @@ from execd.ports.store import (
 )
 
 __all__ = [
+    "LISTED_BYTES",
     "Accepted",
     "Append",
     "BasicAuth",

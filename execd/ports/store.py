@@ -110,6 +110,10 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     definition: DefinitionId | None = None
 
 
+LISTED_BYTES = 4 * 1024 * 1024
+"""Of the specs in one page: each may be as long as a request, and whoever may look can ask for many pages at one time."""
+
+
 class ExecutionPage(msgspec.Struct, frozen=True):
     """Some executions, newest first, and where the next page begins (None: this is the last)."""
 
@@ -160,7 +164,10 @@ class Store(Protocol):
     async def find_by_idempotency_key(self, workspace: WorkspaceId, key: str) -> ExecutionRecord | None: ...
 
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
-        """Raises InvalidRequestError when the cursor is not one of ours."""
+        """Give at most `limit`, and no more than have their specs in `LISTED_BYTES`, but at least one if there is one.
+
+        Raises InvalidRequestError when the cursor is not one of ours.
+        """
 
     async def read_events(
         self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None

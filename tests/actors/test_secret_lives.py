@@ -168,6 +168,26 @@ async def test_a_secret_deleted_after_submit_fails_what_needs_it(autojump_clock:
         assert not world.runner.started
 
 
+async def test_a_flow_never_sends_a_placeholder_in_place_of_a_secret(autojump_clock: trio.testing.MockClock) -> None:
+    """The name was known at submit, so a value that has gone since is a failure, and no text like any other."""
+    step = {"id": "a", "method": "GET", "url": "https://x.example/{{ .secrets.KEY }}"}
+    asking = {**step, "userPrompts": {"go": "Go on?"}}
+    spec = parse_request({"kind": "flow", "name": "f", "secrets": ["KEY"], "nodes": [asking]}, TOOLS).spec
+    callers = ScriptedCallers()
+    async with open_world(quiet, callers=callers.callers) as world:
+        await set_key(world)
+        execution_id = await world.submit(spec=spec)
+        await trio.sleep(5)
+        await world.engine.vault.delete(W, "KEY")
+        await world.engine.command(execution_id, ProvideInput(by="u", prompt_id="a.prompts.1", values={"go": "yes"}))
+        result = result_of(await world.watch(execution_id))
+
+        assert result.status is Status.FAILED
+        assert result.error is not None
+        assert "'KEY'" in result.error.message
+        assert not callers.made
+
+
 async def test_a_secret_deleted_in_the_queue_fails_a_script_before_it_runs(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

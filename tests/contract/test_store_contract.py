@@ -18,7 +18,7 @@ from execd.core.codec import StoredEvent
 from execd.core.errors import InvalidRequestError
 from execd.core.event_parts import Failure
 from execd.core.events import ExecutionId, Status, WorkspaceId
-from execd.ports import Append, Create, Duplicate, ExecutionFilter, ExecutionRecord, Fenced, Stored, Token
+from execd.ports import LISTED_BYTES, Append, Create, Duplicate, ExecutionFilter, ExecutionRecord, Fenced, Stored, Token
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123000, tzinfo=UTC)
 E1, E2 = ExecutionId("exec-1"), ExecutionId("exec-2")
@@ -319,6 +319,22 @@ async def test_listing_is_newest_first_complete_and_only_the_workspaces_own(stor
             break
 
     assert seen == list(reversed(ids))
+
+
+async def test_a_page_of_large_executions_is_a_short_one(store: AnyStore) -> None:
+    """A list of many costs no more memory than its bound, and each of them is in one page; even one larger than the bound."""
+    sizes = [LISTED_BYTES // 2 + 1, 10, LISTED_BYTES // 2 - 10, LISTED_BYTES + 1]
+    ids = [ExecutionId(f"exec-{number}") for number in range(len(sizes))]
+    await store.write([create(name, spec=b"x" * size) for name, size in zip(ids, sizes, strict=True)])
+
+    pages: list[list[str]] = []
+    cursor: str | None = None
+    while cursor is not None or not pages:
+        page = await store.list_executions(ExecutionFilter(workspace=W1), cursor=cursor, limit=10)
+        pages.append([record.id for record in page.items])
+        cursor = page.next_cursor
+
+    assert pages == [[ids[3]], [ids[2], ids[1]], [ids[0]]]
 
 
 async def test_listing_filters(store: AnyStore) -> None:

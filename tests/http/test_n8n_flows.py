@@ -16,6 +16,7 @@ from tests.support.flows import TRIGGER, drawn
 from tests.support.scripted_runner import ScriptedPod
 
 FLOWS = "/api/v1/flows/"
+RUNS = "/api/v1/executions/"
 FLOW = drawn(TRIGGER, ("r", "response-data", {"body": "{{trigger.name}}"}), description="says it", template_id=3)
 
 
@@ -209,6 +210,26 @@ async def test_a_run_is_waited_for_and_shown_with_its_nodes(autojump_clock: Mock
         assert [one["id"] for one in listed] == [run["id"]]
         assert (await door.ask("GET", "/api/v1/executions/?flow_id=8")).json() == []
         assert (await door.ask("GET", "/api/v1/executions/none/")).json() == {"detail": "Execution not found"}
+
+
+async def test_runs_are_listed_by_skip_and_limit_with_short_inputs(autojump_clock: MockClock) -> None:
+    """However many are skipped; the whole of an input is at the run itself."""
+    async with open_flow_door() as door:
+        flow_id = await door.save(drawn(TRIGGER))
+        ids = []
+        for number in range(5):
+            asked = {"flow_id": flow_id, "input_data": {"number": number, "text": "x" * 20_000}}
+            ids.append(str((await door.ask("POST", RUNS, asked)).json()["id"]))
+        ids.reverse()
+
+        async def listed(query: str) -> list[dict[str, Any]]:
+            return list((await door.ask("GET", f"{RUNS}?{query}")).json())
+
+        assert [one["id"] for one in await listed("")] == ids
+        assert [one["id"] for one in await listed("skip=1&limit=3&status=completed")] == ids[1:4]
+        assert await listed("skip=5") == await listed("status=cancelled") == []
+        assert len((await listed("limit=1"))[0]["input_data"]["text"]) < 5000
+        assert len((await door.ask("GET", f"{RUNS}{ids[0]}/")).json()["input_data"]["text"]) == 20_000
 
 
 async def cancel(door: FlowDoor, execution_id: str) -> tuple[int, Any]:

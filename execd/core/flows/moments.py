@@ -47,3 +47,5 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """What this run's row of data, or whoever started the flow, puts in the place of variables."""
     env: Mapping[str, Any] = {}
     secrets: Mapping[str, Any] = {}
+    gone_secrets: frozenset[str] = frozenset()
+    """Names that the flow declares and that have no value any more: to send a placeholder in their place would be no success."""

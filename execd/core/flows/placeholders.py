@@ -87,7 +87,7 @@ class Template:
         """Whether it is one placeholder and nothing else, so that it may keep its type."""
 
     def text(self, moment: Moment, notes: Notes) -> str:
-        """Replace every placeholder. Raises StepError for a response that cannot be read."""
+        """Replace every placeholder. Raises StepError for a response that cannot be read, and a secret that is gone."""
         if type(self._parts[0]) is str and len(self._parts) == 1:
             self._note(notes, self._constants)
             return self._parts[0]
@@ -174,7 +174,7 @@ class Reader:
         if found["kind"] == "env":
             return Placeholder(original, "environment", lambda moment: moment.env.get(word, UNSET))
         if found["kind"] == "secrets":
-            return Placeholder(original, "secret", lambda moment: moment.secrets.get(word, UNSET))
+            return Placeholder(original, "secret", lambda moment: _read_secret(moment, word))
         if word in self._replaced:
             default = self._variables.get(word, UNSET)
             return Placeholder(original, "variable", lambda moment: moment.row.get(word, default))
@@ -190,6 +190,12 @@ def _guid(original: str) -> Placeholder:
 
 def _timestamp(original: str) -> Placeholder:
     return Placeholder(original, "dynamic-timestamp", lambda moment: moment.timestamp)
+
+
+def _read_secret(moment: Moment, name: str) -> Any:
+    if name in moment.gone_secrets:
+        raise StepError(f"The secret {name!r} is not there any more")
+    return moment.secrets.get(name, UNSET)
 
 
 def _constant(made: Substitution) -> Placeholder:

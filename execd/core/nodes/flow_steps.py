@@ -164,6 +164,7 @@ def _moment(spec: FlowStepSpec, scope: Mapping[str, Any], at: datetime) -> Momen
         row={**spec.input, **row} if isinstance(row, Mapping) else spec.input,
         env={**scope.get("env", {}), **spec.env},
         secrets={name: secrets[name] for name in spec.secrets if name in secrets},
+        gone_secrets=frozenset(spec.secrets) - secrets.keys(),
     )
 
 

@@ -21,6 +21,7 @@ from execd.core.events import (
     Event,
     NodeCompleted,
     NodeFailed,
+    NodeId,
     NodeSkipped,
     NodeStarted,
     ResultStored,
@@ -33,6 +34,7 @@ from execd.http.access import Identity, Role
 from execd.http.answers import json_response
 from execd.http.credentials import require
 from execd.http.dialects.fastapi_shape import in_fastapi_shape, read_body
+from execd.http.dialects.n8n_previews import preview_of
 from execd.http.dialects.n8n_runs import parse_start, start_flow
 from execd.http.executions import find_visible
 from execd.http.front import Front
@@ -93,8 +95,7 @@ class HistoryRoutes:
         query.finish()
         definition = None if flow_id is None else DefinitionId(definition_of(flow_id))
         which = ExecutionFilter(workspace=identity.workspace, definition=definition)
-        found = await self._newest(which, status, count=skip + limit)
-        return json_response([_view(record) for record in found[skip:]])
+        return json_response(await self._newest(which, status, skip=skip, limit=limit))
 
     async def run(self) -> Response:
         """Run a flow and answer when it is over. Who goes away stops nothing."""
@@ -137,29 +138,37 @@ class HistoryRoutes:
         except (trio.EndOfChannel, ExecdError):
             return
 
-    async def _newest(self, which: ExecutionFilter, status: str | None, *, count: int) -> list[ExecutionRecord]:
-        found: list[ExecutionRecord] = []
+    async def _newest(
+        self, which: ExecutionFilter, status: str | None, *, skip: int, limit: int
+    ) -> list[dict[str, Any]]:
+        """Show what is on each page before the next is read, so that one at a time is in memory."""
+        views: list[dict[str, Any]] = []
         cursor = None
         while True:
             page = await self._front.engine.store.list_executions(which, cursor=cursor, limit=MAX_LIMIT)
-            found += [record for record in page.items if status in {None, status_of(record)}]
+            chosen = [record for record in page.items if status in {None, status_of(record)}]
+            views += [_short_view(record) for record in chosen[skip:][: limit - len(views)]]
+            skip = max(0, skip - len(chosen))
             cursor = page.next_cursor
-            if cursor is None or len(found) >= count:
-                return found[:count]
+            if cursor is None or len(views) == limit:
+                return views
 
     async def _detail(self, record: ExecutionRecord) -> dict[str, Any]:
-        events = await self._read(record)
         spec = decode_spec(record.spec, kind=record.kind)
+        own = {node.id for node in spec.nodes} if isinstance(spec, WorkflowSpec) else set()
+        events = await self._read(record, own)
         nodes = _node_views(spec, events) if isinstance(spec, WorkflowSpec) else []
         return _view(record, nodes=nodes, result=next((e.data for e in events if e.type == RESULT_STORED), None))
 
-    async def _read(self, record: ExecutionRecord) -> list[Event]:
+    async def _read(self, record: ExecutionRecord, own: set[NodeId]) -> list[Event]:
+        """Read what these nodes told, and the result; what nodes in bodies gave can be a thousand times as much."""
         events: list[Event] = []
         after = 0
         while page := await self._front.engine.store.read_events(
             record.id, after_seq=after, limit_bytes=PAGE_BYTES, types=_TOLD
         ):
-            events.extend(decode_event(stored.body) for stored in page)
+            told = (decode_event(stored.body) for stored in page)
+            events.extend(event for event in told if event.node is None or event.node in own)
             after = page[-1].seq
         return events
 
@@ -185,6 +194,12 @@ def _view(record: ExecutionRecord, *, nodes: Sequence[dict[str, Any]] = (), resu
         "duration_ms": None if record.finished_at is None else int((record.finished_at - began).total_seconds() * 1000),
         "success_rate": 100 * completed / total if nodes else None,
     }
+
+
+def _short_view(record: ExecutionRecord) -> dict[str, Any]:
+    """As one of many: of a large input a preview."""
+    view = _view(record)
+    return view | {"input_data": preview_of(view["input_data"]).value}
 
 
 def _output(spec: object, result: ResultStored) -> Any:
