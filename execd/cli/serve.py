@@ -112,6 +112,11 @@ def _print_banner(info: ServerInfo, settings: Settings) -> None:
     click.echo(f"\n  {click.style('execd', bold=True)} serves at  {click.style(info.login_url, fg='cyan')}", err=True)
     click.echo(f"  sandbox    {click.style(walls, fg=colour)}", err=True)
     click.echo(f"  data       {info.data_dir}", err=True)
+    if settings.flowsphere.page_dir is not None:
+        click.echo(f"  flowsphere {info.url}/flowsphere/", err=True)
+    if settings.flowsphere.open:
+        words = "FlowSphere's routes take everybody on this machine, without a token"
+        click.echo(f"  open       {click.style(words, fg='red')}", err=True)
     click.echo("  try        execd run examples/hello.py     (Ctrl-C here stops the server)\n", err=True)
 
 

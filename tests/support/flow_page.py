@@ -59,6 +59,7 @@ class PageReader:
         """Take a chunk; give the frames that it completes."""
         assert b"\r" not in chunk
         self.chunks.append(chunk)
+        assert chunk.endswith(b"\n\n"), "a frame in two writes"
         *texts, self._buffer = (self._buffer + chunk.decode()).split("\n\n")
         found = [_read_frame(text) for text in texts if text.strip()]
         self.frames += [frame for frame in found if frame is not None]
