@@ -23,7 +23,7 @@ this machine only, see test_access.py."""
 SIGNED = frozenset({"job_progress", "job_callback"})
 """Engines elsewhere prove themselves by a signature and not by a credential."""
 VIEWER = frozenset(
-    [
+    {
         "list_executions",
         "show",
         "result",
@@ -52,10 +52,10 @@ VIEWER = frozenset(
         "runtimes",
         "show_session",
         "make_ticket",
-    ]
+    }
 )
 RUNNER = frozenset(
-    [
+    {
         "submit",
         "command_cancel",
         "command_interrupt",
@@ -78,7 +78,7 @@ RUNNER = frozenset(
         "delete_flow",
         "archive_flow",
         "duplicate_flow",
-    ]
+    }
 )
 ADMIN = frozenset({"set_secret", "delete_secret", "create_token", "list_tokens", "revoke_token"})
 NAMED = frozenset({"definition_id", "execution_id", "flow_id"})
