@@ -16,7 +16,19 @@ from tests.http.real_doors import open_socket
 from tests.support.flows import TRIGGER, drawn
 
 OPEN = frozenset(
-    {"page", "page_file", "docs", "openapi", "healthz", "readyz", "metrics", "open_session", "close_session"}
+    {
+        "page",
+        "page_file",
+        "flowsphere_page",
+        "flowsphere_page_file",
+        "docs",
+        "openapi",
+        "healthz",
+        "readyz",
+        "metrics",
+        "open_session",
+        "close_session",
+    }
 )
 """Whoever comes: descriptions, health, and the doors where a credential is brought and given up. What is in `/metrics` is for
 this machine only, see test_access.py."""
@@ -52,6 +64,11 @@ VIEWER = frozenset(
         "runtimes",
         "show_session",
         "make_ticket",
+        "flowsphere_stream_again",
+        "flowsphere_validate",
+        "flowsphere_save_log",
+        "flowsphere_templates",
+        "flowsphere_template",
     }
 )
 RUNNER = frozenset(
@@ -78,6 +95,12 @@ RUNNER = frozenset(
         "delete_flow",
         "archive_flow",
         "duplicate_flow",
+        "flowsphere_execute",
+        "flowsphere_execute_node",
+        "flowsphere_execute_step",
+        "flowsphere_execute_stream",
+        "flowsphere_provide_input",
+        "flowsphere_stop",
     }
 )
 ADMIN = frozenset({"set_secret", "delete_secret", "create_token", "list_tokens", "revoke_token"})
