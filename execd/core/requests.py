@@ -11,9 +11,10 @@ from execd.core.again import spec_until
 from execd.core.dialects.n8n_flows import DRAWING_KIND, parse_drawing
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.external import parse_external
+from execd.core.fields import Faults, Fields
 from execd.core.flows.parsing import flow_warnings, parse_flow
 from execd.core.parsing import parse_script
-from execd.core.script_fields import ScriptTools
+from execd.core.script_fields import MAX_NAME_CHARS, ScriptTools
 from execd.core.specs import Priority
 from execd.core.workflow_parsing import parse_workflow
 from execd.core.workflows import SPEC_TYPES, ExecutionSpec
@@ -49,17 +50,27 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
         return ExecutionRequest(name=external.name, spec=external.spec)
     if kind == DRAWING_KIND:
         drawing = parse_drawing(body, tools)
-        return ExecutionRequest(name=drawing.name, spec=drawing.spec, priority=drawing.priority)
+        assert isinstance(body, Mapping)
+        spec = spec_until(drawing.spec, _read_until(body))
+        return ExecutionRequest(name=drawing.name, spec=spec, priority=drawing.priority)
     if kind == "flow":
         assert isinstance(body, Mapping)
         flow = parse_flow(body)
-        return ExecutionRequest(name=flow.name, spec=flow.spec, priority=flow.priority)
+        return ExecutionRequest(name=flow.name, spec=spec_until(flow.spec, _read_until(body)), priority=flow.priority)
     if kind not in {None, "script"}:
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))
         raise InvalidRequestError(f"kind {shown}; accepted: {fault.accepted}", faults=(fault,))
     script = parse_script(body, runtimes=tools.runtimes, defaults=tools.defaults, caps=tools.caps)
     return ExecutionRequest(name=script.name, spec=script.spec, priority=script.priority)
+
+
+def _read_until(body: Mapping[str, object]) -> str | None:
+    """Read it where other keys may be anything: left unread, it would run what nobody asked for."""
+    faults = Faults()
+    until = Fields(body, faults, known=tuple(body)).text("until", max_chars=MAX_NAME_CHARS, accepted="one of its nodes")
+    faults.raise_if_any()
+    return until
 
 
 def warnings_of(body: object) -> tuple[FieldFault, ...]:

@@ -36,6 +36,7 @@ from execd.http.saved_runs import digest_of_retry, read_latest
 from execd.http.schemas import (
     API,
     ExecutionListView,
+    ExecutionView,
     ExternalSubmittedView,
     RetryRequest,
     SubmittedView,
@@ -142,8 +143,16 @@ class ExecutionRoutes:
     async def list_executions(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         query = parse_list_query(request, identity.workspace)
-        page = await self._front.engine.store.list_executions(query.which, cursor=query.cursor, limit=query.limit)
-        return json_response(ExecutionListView(tuple(map(view_of, page.items)), page.next_cursor))
+        views: list[ExecutionView] = []
+        cursor = query.cursor
+        while True:
+            left = query.limit - len(views)
+            page = await self._front.engine.store.list_executions(query.which, cursor=cursor, limit=left)
+            # Only what is shown is kept: a page ends early where what was asked for is long.
+            views.extend(map(view_of, page.items))
+            cursor = page.next_cursor
+            if cursor is None or len(views) == query.limit:
+                return json_response(ExecutionListView(tuple(views), cursor))
 
     async def show(self, execution_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
-from execd.ports import Cancel, ProvideInput, SendStdin
+from execd.ports import LISTED_BYTES, Cancel, ProvideInput, SendStdin
 from tests.http.doors import make_door
 
 GOOD = {"kind": "script", "language": "python", "source": "print(1)"}
@@ -342,3 +343,18 @@ async def test_values_of_env_are_hidden() -> None:
 
     assert answer.json()["spec"]["env"] == {"KEY": "***"}
     assert b"secret" not in answer.body
+
+
+async def test_a_list_has_as_many_as_are_asked_for_however_long_each_is() -> None:
+    """The store's pages end where its memory would; the answer's where the client wanted it to, and the cursor goes on there."""
+    door = await make_door()
+    ids = [await door.begin() for _ in range(4)]
+    for name in ids:
+        records = door.engine.memory.records
+        records[name] = msgspec.structs.replace(records[name], spec=b"x" * LISTED_BYTES)
+
+    first = (await door.ask("GET", f"{URL}?limit=3")).json()
+    rest = (await door.ask("GET", f"{URL}?limit=3&cursor={first['next_cursor']}")).json()
+
+    assert [one["id"] for one in first["items"] + rest["items"]] == ids[::-1]
+    assert (len(first["items"]), rest["next_cursor"]) == (3, None)

@@ -470,3 +470,18 @@ def test_a_flow_ends_failed_when_a_node_does() -> None:
     world = begun(drawn(TRIGGER, ("a", "action-upload-image", {}), ("b", "response-data", {})))
     assert world.state.status is Status.FAILED
     assert "b" not in outputs(world)
+
+
+def test_a_run_up_to_a_node_leaves_out_the_rest() -> None:
+    """In a request as of what is saved; another sort of flow has no such part, and refuses it rather than run it all."""
+    flow = {"kind": "reactflow", **drawn(TRIGGER, ("a", "logic-transform", {}), ("b", "logic-transform", {}))}
+    step = {"kind": "flow", "nodes": [{"id": "a", "method": "GET", "url": "https://x.example/"}]}
+
+    spec = parse_request({**flow, "until": "a"}, TOOLS).spec
+
+    assert isinstance(spec, WorkflowSpec)
+    assert [node.id for node in spec.nodes] == ["trigger_1", "a"]
+    for body in ({**flow, "until": "c"}, {**flow, "until": 1}, {**step, "until": "a"}):
+        with pytest.raises(InvalidRequestError) as caught:
+            parse_request(body, TOOLS)
+        assert [fault.path for fault in caught.value.faults] == ["until"]
