@@ -205,7 +205,8 @@ def _call_returned(draft: Draft, signal: CallReturned) -> None:
 
 
 def _timer_due(draft: Draft, signal: TimerDue) -> None:
-    """Six timers: the end of the whole's time, and the moment from which it is late; the next attempt; the end of a wait, of a person's time to answer, and of a body's."""
+    """Six timers: the end of the whole's time, and the moment from which it is late; the next attempt; the end of a wait, of a
+    person's time to answer, and of a body's."""
     if signal.node == PACE:
         look_at_time(draft, signal.attempt)
         return
