@@ -72,6 +72,7 @@ class SimulatedCallers:
     @contextmanager
     def _while_open(self, call: Call, plan: CallPlan) -> Iterator[tuple[Call, CallPlan]]:
         call.is_open = True
+        self.machine.check_slots()
         try:
             yield call, plan
         finally:

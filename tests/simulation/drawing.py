@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from tests.simulation.elsewhere import draw_external
 from tests.simulation.graph_drawing import draw_graph, has_script_in_map, is_large
 from tests.simulation.plan import (
     Ask,
@@ -27,15 +28,16 @@ WORKSPACES = ("alpha", "beta")
 def draw_plan(seed: int) -> Plan:
     """Give the world of a seed."""
     rng = random.Random(seed)
-    submissions = tuple(_submission(rng, number) for number in range(rng.choice((1, 2, 2, 3, 4, 6))))
+    is_calm = rng.random() < 0.25
+    count = rng.choice((2, 4, 6, 8)) if is_calm else rng.choice((1, 2, 2, 3, 4, 6))
+    submissions = tuple(_submission(rng, number) for number in range(count))
     labels = [submission.label for submission in submissions]
     is_narrow = rng.random() < 0.6
-    is_calm = rng.random() < 0.25
     has_many = any(submission.graph is not None and is_large(submission.graph) for submission in submissions)
     return Plan(
         seed=seed,
         capacity=rng.choice((0, 1, 2, None)),
-        slots=rng.choice((1, 1, 2, 4)),
+        slots=rng.choice((1, 1, 2) if is_calm else (1, 1, 2, 4)),
         max_queued=rng.choice((1, 1000, 1000)),
         hot_bytes_per_execution=rng.choice((1, 500, 2000, 10_000)) if is_narrow else 4 * 1024 * 1024,
         hot_bytes_total=rng.choice((1, 2000, 20_000)) if is_narrow else 64 * 1024 * 1024,
@@ -57,7 +59,8 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
     key = f"key-{number}" if rng.random() < 0.5 else None
     again = (rng.choice((0.0, 0.0, 0.001, rng.uniform(0, 20))),) if key and rng.random() < 0.6 else ()
     retries = rng.choice((0, 0, 0, 1, 2))
-    drawn = draw_graph(rng, f"s{number}") if rng.random() < 0.5 else None
+    kind = rng.random()
+    drawn = draw_graph(rng, f"s{number}") if kind < 0.5 else None
     return SubmissionPlan(
         label=f"s{number}",
         workspace=rng.choice(WORKSPACES),
@@ -67,6 +70,7 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
         again_after=again,
         programs=() if drawn else tuple(draw_program(rng) for _ in range(retries + 1)),
         graph=drawn.graph if drawn else None,
+        external=draw_external(rng) if kind > 0.9 else None,
         node_programs=tuple(drawn.programs.items()) if drawn else (),
         node_calls=tuple(drawn.calls.items()) if drawn else (),
         answers_after=tuple(rng.choice((0.0, rng.uniform(0, 10))) for _ in range(rng.choice((1, 1, 2)))),

@@ -12,6 +12,7 @@ import trio
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.event_types import RESULT_STORED
 from execd.core.events import ExecutionId, Stream
+from execd.core.job_reports import JobReport
 from execd.core.outcome import ExitRecord
 from execd.ports import Append, Create, Write
 from tests.simulation.plan import Ask
@@ -116,6 +117,8 @@ class Evidence:
     epochs: dict[tuple[ExecutionId, int], int] = field(default_factory=dict)
     """Under which epoch each event was stored."""
     attempts: list[Attempt] = field(default_factory=list)
+    reports: list[tuple[ExecutionId, JobReport]] = field(default_factory=list)
+    """What engines elsewhere said, heard or not."""
     calls: list[Call] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)

@@ -39,6 +39,7 @@ from execd.core.transitions import IllegalTransitionError, Phase
 from execd.core.workflows import decode_spec, graph_of
 from execd.ports import ExecutionRecord
 from tests.simulation.calls import check_calls
+from tests.simulation.elsewhere import check_external
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.graph_oracle import check_answers, check_graph
 from tests.simulation.graph_views import find_node
@@ -67,8 +68,11 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
         record = contents.records[execution_id]
         graph = graph_of_record(record)
         mine = [attempt for attempt in evidence.attempts if attempt.execution_id == execution_id]
+        reports = [report for reported, report in evidence.reports if reported == execution_id]
         checks = (
-            check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census),
+            check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census)
+            if record.kind != "external"
+            else check_external(events, reports),
             _check_journal(record, events),
             _check_fold(graph, events),
             _check_attempts(graph, mine),

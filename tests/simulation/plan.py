@@ -11,7 +11,9 @@ import random
 from dataclasses import dataclass
 
 from execd.core.events import Stream
+from execd.core.external import ExternalSpec
 from execd.core.graph import Graph
+from execd.core.job_reports import JobReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,22 @@ class CallPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportPlan:
+    """What an engine elsewhere says, so long after what it said before."""
+
+    after_s: float
+    report: JobReport
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalPlan:
+    """Work that an engine elsewhere does."""
+
+    spec: ExternalSpec
+    reports: tuple[ReportPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SubmissionPlan:
     """One request, perhaps sent several times."""
 
@@ -105,7 +123,8 @@ class SubmissionPlan:
     programs: tuple[ProgramPlan, ...]
     """By attempt; the last stands for every later one."""
     graph: Graph | None = None
-    """None: it is a script."""
+    """None: it is a script, or an engine elsewhere does the work."""
+    external: ExternalPlan | None = None
     node_programs: tuple[tuple[str, tuple[ProgramPlan, ...]], ...] = ()
     """What each script of the graph does, by its source; in a body each item begins at another place of it."""
     node_calls: tuple[tuple[str, tuple[CallPlan, ...]], ...] = ()

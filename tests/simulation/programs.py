@@ -38,6 +38,7 @@ class SimulatedPod(ScriptedPod):
             await trio.sleep_forever()
         self._machine.check_start(self.attempt)
         self.attempt.is_started = True
+        self._machine.check_slots()
         self._machine.note(self.attempt, "starts")
         await super().start()
 
@@ -90,6 +91,7 @@ class SimulatedRunner(ScriptedRunner):
         life: int,
         find_program: FindProgram,
         check_start: CheckStart,
+        check_slots: Callable[[], None],
         evidence: Evidence,
     ) -> None:
         super().__init__(self._perform, nursery)  # type: ignore[arg-type] # every pod here is a SimulatedPod
@@ -97,6 +99,7 @@ class SimulatedRunner(ScriptedRunner):
         self.thawed = trio.Event()
         self.thawed.set()
         self.check_start = check_start
+        self.check_slots = check_slots
         self._life = life
         self._find_program = find_program
         self._evidence = evidence
@@ -121,6 +124,14 @@ class SimulatedRunner(ScriptedRunner):
         self.attempts.append(attempt)
         self._evidence.attempts.append(attempt)
         return pod
+
+    @property
+    def busy(self) -> set[str]:
+        """Name the executions whose programs run at this instant."""
+        pods = [pod for pod in self.pods if isinstance(pod, SimulatedPod) and not pod.is_silent]
+        return {
+            a.execution_id for a in (pod.attempt for pod in pods) if a.is_started and not (a.has_exited or a.is_closed)
+        }
 
     def kill(self) -> None:
         """The process is gone: so are its sandboxes."""

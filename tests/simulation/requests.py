@@ -14,6 +14,8 @@ from tests.simulation.plan import Plan, ProgramPlan, SubmissionPlan
 def make_spec(plan: SubmissionPlan) -> ExecutionSpec:
     """Give the spec of a submission. A script's source is its name: by it the machine knows which program to play."""
     graph = plan.graph
+    if plan.external is not None:
+        return plan.external.spec
     if graph is None:
         return ScriptSpec(language="python", source=plan.label, limits=Limits(), retries=plan.retries)
     return WorkflowSpec(

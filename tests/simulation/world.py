@@ -29,11 +29,11 @@ from execd.core.codec import decode_event
 from execd.core.errors import StoreUnavailableError
 from execd.core.events import FINAL_STATUSES, PodCreated
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StoreSettings, StreamSettings
-from tests.simulation import people
+from tests.simulation import elsewhere, people
 from tests.simulation.calls import SimulatedCallers, path_of
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.lives import Life, Lives
-from tests.simulation.plan import Ending, LifeEnd, LifePlan, Plan, ProgramPlan, RivalPlan, SubmissionPlan
+from tests.simulation.plan import Ending, ExternalPlan, LifeEnd, LifePlan, Plan, ProgramPlan, RivalPlan, SubmissionPlan
 from tests.simulation.programs import SimulatedRunner
 from tests.simulation.requests import programs_by_source
 from tests.simulation.troubled import LifeStore
@@ -104,6 +104,8 @@ class World:
                 nursery.start_soon(self._watch, Viewer(viewer, workspaces[viewer.label], lives, evidence), viewer.label)
             for submission in plan.submissions:
                 nursery.start_soon(people.submit, submission, lives, evidence)
+                if submission.external is not None:
+                    nursery.start_soon(self._report_as_long_as_asked, submission, submission.external)
                 for number, delay_s in enumerate(submission.answers_after if submission.graph else ()):
                     who = f"answerer-{number}"
                     nursery.start_soon(self._run_as_long_as_asked, submission, delay_s, who)
@@ -127,6 +129,12 @@ class World:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._lose_interest, submission.label, nursery.cancel_scope)
             await people.answer(submission, delay_s, who, self._lives, self.evidence)
+            nursery.cancel_scope.cancel()
+
+    async def _report_as_long_as_asked(self, submission: SubmissionPlan, external: ExternalPlan) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lose_interest, submission.label, nursery.cancel_scope)
+            await elsewhere.report(submission, external, self._lives, self.evidence)
             nursery.cancel_scope.cancel()
 
     def _make_life(self, number: int, plan: LifePlan) -> Life:
@@ -154,6 +162,7 @@ class World:
                         life=life.number,
                         find_program=self._find_program,
                         check_start=self._check_start,
+                        check_slots=partial(self._check_slots, life),
                         evidence=self.evidence,
                     )
                     parts = Parts(
@@ -300,7 +309,7 @@ class World:
     def _check_rest(self, life: Life) -> None:
         """When all is over nothing is held: no slot, no place in the line, no viewer, and memory within its limits."""
         numbers = life.engine.statistics()
-        for name in ("execd_executions_running", "execd_executions_queued", "execd_viewers"):
+        for name in ("execd_executions_running", "execd_executions_parked", "execd_executions_queued", "execd_viewers"):
             if numbers[name]:
                 self.evidence.violate(f"{name} is {numbers[name]:.0f} when all is over")
         # What another instance took over is never told to have ended here: its log stays.
@@ -350,6 +359,16 @@ class World:
             )
             if is_same and other.is_started:
                 self.evidence.violate(f"{who} starts a second time")
+
+    def _check_slots(self, life: Life) -> None:
+        """Judge at the instant: only what has a slot does anything. What is taken over goes on beyond their number."""
+        if len(self._plan.lives) > 1 or not life.is_calm or life.plan.crashes:
+            return
+        asking = {self._lives.find_id(call.path.partition("/")[0]) for call in self.evidence.calls if call.is_open}
+        busy = life.runner.busy | asking
+        self.evidence.count("slots all in use" if len(busy) == self._plan.slots else "slots to spare")
+        if len(busy) > self._plan.slots:
+            self.evidence.violate(f"{len(busy)} executions do something, and there are {self._plan.slots} slots")
 
     def _check_call(self, path: str) -> None:
         """Judge at the instant: nothing is asked more often than the journal says that it begins."""
