@@ -13,7 +13,7 @@ from chaos.recipes import CANCELLED, Recipe
 from chaos.viewers import view
 from chaos.world import WORKSPACES, World
 
-GRACE_S = 2.0
+GRACE_S = 0.8
 """`sandbox.stop_grace_s`, as it is by default."""
 PROMISE_S = GRACE_S + 1.0
 """From the taken cancel to the stored result."""
