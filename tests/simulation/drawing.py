@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypedDict
 
 from tests.simulation.elsewhere import draw_external
+from tests.simulation.flows import draw_flow
 from tests.simulation.graph_drawing import draw_graph, has_script_in_map, is_large
 from tests.simulation.plan import (
     Ask,
@@ -61,6 +62,7 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
     retries = rng.choice((0, 0, 0, 1, 2))
     kind = rng.random()
     drawn = draw_graph(rng, f"s{number}") if kind < 0.5 else None
+    flow, calls = draw_flow(rng, f"s{number}") if 0.8 < kind <= 0.9 else (None, ())
     return SubmissionPlan(
         label=f"s{number}",
         workspace=rng.choice(WORKSPACES),
@@ -70,9 +72,10 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
         again_after=again,
         programs=() if drawn else tuple(draw_program(rng) for _ in range(retries + 1)),
         graph=drawn.graph if drawn else None,
+        flow=flow,
         external=draw_external(rng) if kind > 0.9 else None,
         node_programs=tuple(drawn.programs.items()) if drawn else (),
-        node_calls=tuple(drawn.calls.items()) if drawn else (),
+        node_calls=tuple(drawn.calls.items()) if drawn else calls,
         answers_after=tuple(rng.choice((0.0, rng.uniform(0, 10))) for _ in range(rng.choice((1, 1, 2)))),
     )
 
@@ -101,13 +104,13 @@ def _command(rng: random.Random, number: int, labels: list[str]) -> CommandPlan:
 
 
 def _hasty(rng: random.Random, submissions: Sequence[SubmissionPlan], *, is_calm: bool) -> Iterator[CommandPlan]:
-    """Who sends many nodes off and stops them at once: it is heard between two of their steps. In a calm world every
-    workflow is cancelled at some point of it, because only there can be told how long that may take."""
+    """Who sends many nodes off and stops them at once: it is heard between two of their steps. In a calm world most
+    workflows are cancelled at some point of them, because only there can be told how long that may take."""
     for submission in submissions:
         if submission.graph is None:
             continue
         has_many = is_large(submission.graph)
-        if is_calm or (has_many and rng.random() < 0.4):
+        if rng.random() < (0.7 if is_calm else 0.4 * has_many):
             is_within_map = not has_many and has_script_in_map(submission.graph)
             after = rng.choice((100, 501, 1003)) if has_many else rng.randrange(3, 30 if is_within_map else 60)
             yield CommandPlan(

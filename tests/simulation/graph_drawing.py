@@ -143,22 +143,13 @@ class DrawnGraph:
 
     def _http(self, path: str, names: _Names) -> HttpSpec:
         query = f"?k={{{{ {self._number(names)} }}}}" if self._rng.random() < 0.3 else ""
-        self.calls[path] = tuple(self._call() for _ in range(3))
+        self.calls[path] = tuple(draw_call(self._rng) for _ in range(3))
         return HttpSpec(url=f"http://outside/{path}{query}")
 
     def _llm(self, path: str, names: _Names) -> LlmSpec:
-        self.calls[path] = tuple(self._call() for _ in range(3))
+        self.calls[path] = tuple(draw_call(self._rng) for _ in range(3))
         prompt = f"How much is {{{{ {self._number(names)} }}}}?"
         return LlmSpec(base_url=f"http://outside/{path}", model="m", prompt=prompt)
-
-    def _call(self) -> CallPlan:
-        rng = self._rng
-        return CallPlan(
-            after_s=rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 10))),
-            status=rng.choice((200,) * 7 + (503, 404)),
-            is_broken=rng.random() < 0.1,
-            pieces=rng.choice((0, 1, 10)),
-        )
 
     def _set(self, path: str, names: _Names) -> SetSpec:
         rng = self._rng
@@ -207,7 +198,8 @@ class DrawnGraph:
         return CallSpec(input={"k": f"{{{{ {self._number(names)} }}}}"}, timeout_s=self._timeout())
 
     def _timeout(self) -> float | None:
-        return self._rng.choice((None, None, None, round(self._rng.uniform(0.5, 15), 3)))
+        lengths = (self._rng.uniform(0.5, 15), self._rng.uniform(0.5, 3))
+        return self._rng.choice((None, None, None, *(round(length, 3) for length in lengths)))
 
     def _many(self, label: str) -> tuple[Node, ...]:
         """Some hundred nodes, or items, that do nothing but give a value, and a script after them."""
@@ -241,6 +233,16 @@ class DrawnGraph:
                 output = {"n": self._rng.randrange(4), "value": 1, "exit_code": 0}
                 pins[node.id] = Pin(output=output, port=self._rng.choice(ports) if ports else None)
         return pins
+
+
+def draw_call(rng: random.Random) -> CallPlan:
+    """Draw what a call to the outside meets."""
+    return CallPlan(
+        after_s=rng.choice((0.0, rng.uniform(0, 1), rng.uniform(0, 10))),
+        status=rng.choice((200,) * 7 + (503, 404)),
+        is_broken=rng.random() < 0.1,
+        pieces=rng.choice((0, 1, 10)),
+    )
 
 
 def draw_graph(rng: random.Random, label: str) -> DrawnGraph:

@@ -23,6 +23,7 @@ from execd.core.events import (
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
+    NodeTimedOut,
     NodeWaiting,
     Output,
     OutputTruncated,
@@ -33,6 +34,8 @@ from execd.core.events import (
     StopRequested,
     Stream,
 )
+from execd.core.external import ExternalSpec
+from execd.core.flows.specs import FlowSpec
 from execd.core.graph import Graph
 from execd.core.state import fold, new_state
 from execd.core.transitions import IllegalTransitionError, Phase
@@ -41,9 +44,10 @@ from execd.ports import ExecutionRecord
 from tests.simulation.calls import check_calls
 from tests.simulation.elsewhere import check_external
 from tests.simulation.evidence import Attempt, Evidence
+from tests.simulation.flows import check_flow
 from tests.simulation.graph_oracle import check_answers, check_graph
 from tests.simulation.graph_views import find_node
-from tests.simulation.plan import Ask, Ending, Plan
+from tests.simulation.plan import Ask, Ending, Plan, Trouble
 from tests.simulation.requests import programs_by_source
 
 Journals = dict[ExecutionId, list[Event]]
@@ -69,11 +73,17 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
         graph = graph_of_record(record)
         mine = [attempt for attempt in evidence.attempts if attempt.execution_id == execution_id]
         reports = [report for reported, report in evidence.reports if reported == execution_id]
+        match decode_spec(record.spec, kind=record.kind):
+            case ExternalSpec():
+                follows = check_external(events, reports)
+            case FlowSpec() as spec:
+                follows = () if is_given_up(events) else check_flow(record.name, spec, events, evidence.calls)
+            case _:
+                follows = check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census)
         checks = (
-            check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census)
-            if record.kind != "external"
-            else check_external(events, reports),
+            follows,
             _check_journal(record, events),
+            _check_limits_in_time(plan, events),
             _check_fold(graph, events),
             _check_attempts(graph, mine),
             _check_success(events, mine),
@@ -147,6 +157,21 @@ def _check_cancels_in_time(plan: Plan, evidence: Evidence) -> Iterator[str]:
         evidence.count("cancelled in time")
         if took_s > most_s:
             yield f"{label}: {obeyed.by} cancelled it, and it took {took_s:.3f} s, {most_s} may pass"
+
+
+def _check_limits_in_time(plan: Plan, events: Sequence[Event]) -> Iterator[str]:
+    """Where nothing else holds it up, a body whose time is over ends as soon as its programs do."""
+    (life, *others) = plan.lives
+    if others or plan.rival is not None or life.trouble != Trouble() or life.crashes:
+        return
+    stubborn = [program.ignores_stop_s for known in programs_by_source(plan).values() for program in known]
+    most_s = CANCEL_S + LAST_WORDS_S + max(stubborn, default=0.0)
+    due = {event.node: event.at for event in events if isinstance(event.data, NodeTimedOut)}
+    for event in events:
+        if isinstance(event.data, NodeCompleted | NodeFailed) and event.node in due:
+            took_s = (event.at - due[event.node]).total_seconds()
+            if took_s > most_s:
+                yield f"the time of {event.node} was over, and it went on for {took_s} s"
 
 
 def _check_journal(record: ExecutionRecord, events: Sequence[Event]) -> Iterator[str]:

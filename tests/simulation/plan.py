@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from execd.core.events import Stream
 from execd.core.external import ExternalSpec
+from execd.core.flows.specs import FlowSpec
 from execd.core.graph import Graph
 from execd.core.job_reports import JobReport
 
@@ -125,6 +126,7 @@ class SubmissionPlan:
     graph: Graph | None = None
     """None: it is a script, or an engine elsewhere does the work."""
     external: ExternalPlan | None = None
+    flow: FlowSpec | None = None
     node_programs: tuple[tuple[str, tuple[ProgramPlan, ...]], ...] = ()
     """What each script of the graph does, by its source; in a body each item begins at another place of it."""
     node_calls: tuple[tuple[str, tuple[CallPlan, ...]], ...] = ()

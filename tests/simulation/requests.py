@@ -16,6 +16,8 @@ def make_spec(plan: SubmissionPlan) -> ExecutionSpec:
     graph = plan.graph
     if plan.external is not None:
         return plan.external.spec
+    if plan.flow is not None:
+        return plan.flow
     if graph is None:
         return ScriptSpec(language="python", source=plan.label, limits=Limits(), retries=plan.retries)
     return WorkflowSpec(

@@ -62,6 +62,7 @@ EVERY_WORLD_NEEDS = (
     "ended interrupted",
     "kind: workflow",
     "kind: external",
+    "kind: flow",
     "report heard",
     "report not heard",
     "report after the end",

@@ -301,6 +301,23 @@ def test_recovery_folds_to_the_same_and_looks_at_the_time_again() -> None:
     assert world.timers == [(NodeId("b"), 1), (PACE, 5)]
 
 
+def test_what_was_told_stands_where_the_history_has_changed_since() -> None:
+    """Taken over after the definition's next runs took their time otherwise: what is left weighs more than it did."""
+    again = RetryPolicy(retries=1, on_lost=True)
+    chain = graph(node("a", WORK), node("b", WORK, "a", retry=again))
+    before = Told(chain, *seconds(a=9, b=1))
+    before.begin()
+    before.wait(9)
+    before.end("a")
+    assert before.progress[-1].percent >= 89
+
+    world = Told(chain, *seconds(a=1, b=99))
+    world.state = fold(world.state, before.facts)
+    world.hear(Lost(at=before.now, code="worker_lost"))
+
+    assert world.state.percent == before.progress[-1].percent
+
+
 def test_only_a_whole_success_is_kept() -> None:
     """A failure, a pause and pinned nodes would each teach the next one something wrong."""
     good = Told(CHAIN)
