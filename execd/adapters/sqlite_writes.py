@@ -20,20 +20,19 @@ _INSERT_EXECUTION = (
     f"INSERT INTO executions ({EXECUTION_COLUMNS}) VALUES ({', '.join('?' * len(EXECUTION_COLUMNS.split(',')))})"
 )
 _INSERT_EVENT = "INSERT INTO events (execution_key, seq, type, body) VALUES (?, ?, ?, ?)"
-_ADVANCE = """
+_UNLESS_FENCED = "WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0 RETURNING key"
+_ADVANCE = f"""
     UPDATE executions
        SET head_seq = ?, status = ?, started_ms = coalesce(started_ms, ?)
-     WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0
- RETURNING key
+    {_UNLESS_FENCED}
 """
 """For all but the last write: a statement that names a column of an index writes that index's page too, changed or not, and
 every step of a flow is such a write."""
-_END = """
+_END = f"""
     UPDATE executions
        SET head_seq = ?, status = ?, is_final = ?, started_ms = coalesce(started_ms, ?),
            finished_ms = coalesce(finished_ms, ?), error = coalesce(?, error)
-     WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0
- RETURNING key
+    {_UNLESS_FENCED}
 """
 
 

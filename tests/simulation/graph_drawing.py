@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from execd.actors.engine import LARGE_GRAPH_NODES
 from execd.core.event_parts import Prompt
 from execd.core.events import NodeId
 from execd.core.graph import Graph, Need, Node, OnError, Pin
@@ -202,9 +203,10 @@ class DrawnGraph:
         return self._rng.choice((None, None, None, *(round(length, 3) for length in lengths)))
 
     def _many(self, label: str) -> tuple[Node, ...]:
-        """Some hundred nodes, or items, that do nothing but give a value, and a script after them."""
+        """Some hundred nodes, or items, that do nothing but give a value, and a script after them. Fewer nodes than the engine
+        compiles in a thread: a thread keeps to no virtual clock, and the world would not be the same again."""
         rng = self._rng
-        count = rng.randrange(300, 1000)
+        count = rng.randrange(300, LARGE_GRAPH_NODES - 1)
         if rng.random() < 0.5:
             body = Graph(nodes=(self._plain("a0", "{{ item + index }}"),))
             spec = MapSpec(items=list(range(count)), concurrency=rng.choice((1, 7, 1000)))
