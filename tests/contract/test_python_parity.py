@@ -96,7 +96,8 @@ async def test_a_script_behaves_as_under_plain_python(runner: LocalRunner, refer
     source, stdin = SCRIPTS[name], "eins\nzwei"
     (reference / "main.py").write_text(source, encoding="utf-8")
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
-    command = ["/usr/bin/python3", "-u", "main.py"]
+    # As from a terminal, whatever this run of the tests has inherited: one in the background ignores INT, one under nohup HUP.
+    command = ["/usr/bin/env", "--default-signal=HUP,INT,PIPE", "/usr/bin/python3", "-u", "main.py"]
     plain = subprocess.run(command, cwd=reference, input=stdin.encode(), capture_output=True, env=env)  # noqa: ASYNC221 - nothing else runs
 
     seen = await run(runner, source, stdin=stdin)
