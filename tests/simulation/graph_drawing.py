@@ -203,10 +203,9 @@ class DrawnGraph:
         return self._rng.choice((None, None, None, *(round(length, 3) for length in lengths)))
 
     def _many(self, label: str) -> tuple[Node, ...]:
-        """Some hundred nodes, or items, that do nothing but give a value, and a script after them. Fewer nodes than the engine
-        compiles in a thread: a thread keeps to no virtual clock, and the world would not be the same again."""
+        """Some hundred nodes, or items, that do nothing but give a value, and a script after them."""
         rng = self._rng
-        count = rng.randrange(300, LARGE_GRAPH_NODES - 1)
+        count = rng.randrange(300, 1000)
         if rng.random() < 0.5:
             body = Graph(nodes=(self._plain("a0", "{{ item + index }}"),))
             spec = MapSpec(items=list(range(count)), concurrency=rng.choice((1, 7, 1000)))
