@@ -18,11 +18,10 @@ import structlog
 import trio
 
 from execd.bootstrap import now_utc, open_local_engine
-from execd.core.again import FAILED, START, nodes_of, spec_from, spec_until
+from execd.core.again import FAILED, READ_TYPES, START, nodes_of, spec_from, spec_until
 from execd.core.codec import decode_event
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
-from execd.core.event_types import TYPE_NAMES
-from execd.core.events import Event, ExecutionId, InputReceived, NodeCompleted, NodeFailed, ResultStored, WorkspaceId
+from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
 from execd.core.requests import digest_of, parse_request
 from execd.core.runtimes import Runtimes
 from execd.core.script_fields import ScriptTools
@@ -47,7 +46,6 @@ from execd.telemetry import configure_logging
 
 JOURNAL_PAGE_BYTES = 1024 * 1024
 """Of the events read at one time for a retry."""
-NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
 
 
 class Run:
@@ -150,7 +148,7 @@ class Run:
         events: list[Event] = []
         after = 0
         while page := await self._engine.store.read_events(
-            record.id, after_seq=after, limit_bytes=JOURNAL_PAGE_BYTES, types=NODE_ENDS
+            record.id, after_seq=after, limit_bytes=JOURNAL_PAGE_BYTES, types=READ_TYPES
         ):
             events.extend(decode_event(stored.body) for stored in page)
             after = page[-1].seq

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
+from execd.core.event_types import TYPE_NAMES
 from execd.core.events import Event, InputReceived, NodeCompleted, NodeFailed, NodeId
 from execd.core.expressions import references
 from execd.core.external import ExternalSpec
@@ -18,6 +19,8 @@ from execd.core.pins import Pin
 from execd.core.specs import ScriptSpec
 from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
 
+READ_TYPES = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
+"""What is read of the journal of an execution that is run again."""
 START = "start"
 FAILED = "failed"
 
@@ -40,7 +43,7 @@ def spec_from(
         spec: what is to run.
         begin: `start`; `failed`: the nodes that did not succeed, and all that come after them; or a node: it, and all
             that come after it. What came before keeps what it gave.
-        journal: at least every `node_completed`, `node_failed` and `input_received` of the execution that ended.
+        journal: at least what `READ_TYPES` names of the execution that ended.
         former: what ran, if it is not `spec`. A node that is new, or that does or reads something else than it did, runs
             whatever `begin` says, and so does all that comes after it.
 

@@ -8,18 +8,15 @@ from dataclasses import dataclass
 import msgspec
 from quart import Quart, Response, request
 
-from execd.core.again import START, nodes_of, spec_from, spec_until
+from execd.core.again import READ_TYPES, START, nodes_of, spec_from, spec_until
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.definitions import RunRequest, digest_of_run, parse_run
 from execd.core.errors import NotFoundError
-from execd.core.event_types import RESULT_STORED, TYPE_NAMES
+from execd.core.event_types import RESULT_STORED
 from execd.core.events import (
     DefinitionId,
     Event,
     ExecutionId,
-    InputReceived,
-    NodeCompleted,
-    NodeFailed,
 )
 from execd.core.paths import ROOT, scope_of
 from execd.core.requests import ExecutionRequest, digest_of
@@ -73,7 +70,6 @@ EVENTS_PAGE_BYTES = 1024 * 1024
 
 EXTERNAL = "external"
 """The kind of what an engine elsewhere does."""
-NODE_ENDS = frozenset({TYPE_NAMES[NodeCompleted], TYPE_NAMES[NodeFailed], TYPE_NAMES[InputReceived]})
 
 COMMANDS: dict[str, Callable[[str], Command]] = {
     "cancel": lambda user: Cancel(by=user),
@@ -277,7 +273,7 @@ class ExecutionRoutes:
         events: list[Event] = []
         after = 0
         while page := await self._front.engine.store.read_events(
-            record.id, after_seq=after, limit_bytes=EVENTS_PAGE_BYTES, types=NODE_ENDS
+            record.id, after_seq=after, limit_bytes=EVENTS_PAGE_BYTES, types=READ_TYPES
         ):
             told = (decode_event(stored.body) for stored in page)
             events.extend(event for event in told if not (isinstance(event.data, NodeCompleted) and _is_in_body(event)))

@@ -94,11 +94,11 @@ def _cleaned(value: Any) -> Any:
 
 def encode_form(table: Any) -> bytes:
     """Write `a=1&b%5Bc%5D=2`: spaces as `+`, null left out."""
-    return "&".join(f"{_quote(name)}={_quote(text)}" for name, text in _pairs(table)).encode()
+    return "&".join(f"{form_text(name)}={form_text(text)}" for name, text in _pairs(table)).encode()
 
 
-def _quote(text: str) -> str:
-    """Source: WHATWG URL, application/x-www-form-urlencoded percent-encode set."""
+def form_text(text: str) -> str:
+    """Encode a name or value of a form. Source: WHATWG URL, application/x-www-form-urlencoded percent-encode set."""
     return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import msgspec
 
+from execd.core.flows.bodies import FORM, form_text
 from execd.core.formats.drafting import Exported, Json, Names, NoteBook
-from execd.core.formats.flow_reading import FORM_TYPE, FlowStep, form_pairs, read_steps, resolve_variables
+from execd.core.formats.flow_reading import FlowStep, form_pairs, read_steps, resolve_variables
 from execd.core.formats.loose_json import with_js_numbers, write_json, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.urls import encode_literals, encode_text, join_query, split_query
@@ -130,8 +131,8 @@ class _Script:
         kind = step.header("content-type")
         if self._is_multipart(step):
             return [f"--form-string {self._quoted(f'{name}={value}')}" for name, value in form_pairs(step.body)]
-        if isinstance(step.body, dict) and FORM_TYPE in kind:
-            pairs = [f"{encode_literals(name, _form_text)}={encode_literals(value, _form_text)}"
+        if isinstance(step.body, dict) and FORM in kind:
+            pairs = [f"{encode_literals(name, form_text)}={encode_literals(value, form_text)}"
                      for name, value in form_pairs(step.body)]  # fmt: skip
             return [f"--data-raw {self._quoted('&'.join(pairs))}"]
         added = [] if kind or isinstance(step.body, str) else ["--header 'Content-Type: application/json'"]
@@ -213,11 +214,6 @@ def _ansi_escape(char: str) -> str:
     if char.isprintable():
         return char
     return "".join(f"\\{byte:03o}" for byte in char.encode(errors="replace"))
-
-
-def _form_text(text: str) -> str:
-    """Encode as a form is. Source: WHATWG URL, application/x-www-form-urlencoded."""
-    return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 
 
 def _plain(part: str | Reference) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from execd.core.flows.bodies import BODY_METHODS, FORM
 from execd.core.formats.credentials import (
     Credentials,
     hide_auth,
@@ -27,7 +28,7 @@ from execd.core.formats.curl_options import (
     read_options,
 )
 from execd.core.formats.drafting import Draft, Imported, Json, check_size, refuse
-from execd.core.formats.flow_reading import FORM_TYPE, METHODS, SENDS_BODY
+from execd.core.formats.flow_reading import METHODS
 from execd.core.formats.loose_json import quote_placeholders
 from execd.core.formats.placeholders import Reference, split_text, write_variable
 from execd.core.formats.shell_words import ShellReader
@@ -318,7 +319,7 @@ class _Command:
             if isinstance(body, str) and self._is_form(headers):
                 body = hide_form(self._draft, body, path=f"{self._path}.body")
             body = hide_body(self._draft, body, path=f"{self._path}.body")
-        if body and node["method"] not in SENDS_BODY:
+        if body and node["method"] not in BODY_METHODS:
             self._note(f"has a body, and flows send none with {node['method']}", "do it in a script step")
         if body not in (None, ""):
             node["body"] = body
@@ -326,8 +327,8 @@ class _Command:
         node |= {key: value for key, value in found.items() if value}
 
     def _is_form(self, headers: dict[str, str]) -> bool:
-        kind = next((value for name, value in headers.items() if name.lower() == "content-type"), FORM_TYPE)
-        return kind.startswith(FORM_TYPE) and not any(text[:1] in {"{", "["} for text in self._data)
+        kind = next((value for name, value in headers.items() if name.lower() == "content-type"), FORM)
+        return kind.startswith(FORM) and not any(text[:1] in {"{", "["} for text in self._data)
 
     def _chosen_method(self) -> str:
         if "head" in self._flags:

@@ -11,6 +11,7 @@ import msgspec
 
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.fields import Faults, describe, is_nested_deeper, summarise, text_fault
+from execd.core.flows.bodies import BODY_METHODS
 from execd.core.formats.drafting import MAX_DEPTH, MAX_INPUT_CHARS, Json, map_texts
 from execd.core.formats.loose_json import table, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
@@ -18,8 +19,6 @@ from execd.core.formats.placeholders import Reference, split_text
 MAX_EXPORTED_STEPS = 10_000
 METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 """That a flow may use."""
-SENDS_BODY = frozenset({"POST", "PUT", "PATCH"})
-FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 class FlowStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ class FlowStep(msgspec.Struct, frozen=True, kw_only=True):
     def sends_body(self) -> bool:
         """Whether a flow sends its body: with POST, PUT and PATCH, and only what JavaScript calls true."""
         has_body = isinstance(self.body, dict | list) or bool(self.body)
-        return has_body and self.method.upper() in SENDS_BODY
+        return has_body and self.method.upper() in BODY_METHODS
 
     def header(self, name: str) -> str:
         """Give a header's value whatever the case of its name; `` if there is none."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from execd.core.fields import is_nested_deeper
+from execd.core.flows.bodies import BODY_METHODS, FORM
 from execd.core.formats.credentials import (
     Credentials,
     hide_auth,
@@ -24,7 +25,7 @@ from execd.core.formats.credentials import (
     read_authorization,
 )
 from execd.core.formats.drafting import MAX_DEPTH, MAX_STEPS, Draft, Imported, Json, read_json, refuse
-from execd.core.formats.flow_reading import FORM_TYPE, METHODS, SENDS_BODY
+from execd.core.formats.flow_reading import METHODS
 from execd.core.formats.har_links import Links
 from execd.core.formats.loose_json import entries, read_json_body, table, text_of
 from execd.core.formats.urls import encode_text, name_of_request
@@ -152,7 +153,7 @@ class _RecordingReader:
             "body": self._links.link_body(body),
             "auth": {key: self._links.link(value) for key, value in auth.items()} if auth else None,
         }
-        if body is not None and method not in SENDS_BODY:
+        if body is not None and method not in BODY_METHODS:
             self._draft.notes.add(path, f"has a body, and flows send none with {method}", "do it in a script step")
         if self._hides:
             self._hide(node, path=path)
@@ -165,7 +166,7 @@ class _RecordingReader:
         node["headers"] = hide_headers(self._draft, node["headers"], path=path)
         if node["auth"]:
             node["auth"] = hide_auth(self._draft, node["auth"], path=path)
-        if isinstance(node["body"], str) and FORM_TYPE in kind:
+        if isinstance(node["body"], str) and FORM in kind:
             node["body"] = hide_form(self._draft, node["body"], path=f"{path}.body")
         node["body"] = hide_body(self._draft, node["body"], path=f"{path}.body")
 

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from execd.core.flows.bodies import FORM
 from execd.core.formats.drafting import Draft, Json
-from execd.core.formats.flow_reading import FORM_TYPE
 from execd.core.formats.loose_json import entries, table, write_scalar
 from execd.core.formats.openapi_schemas import Schemas
 from execd.core.formats.urls import UNRESERVED, encode_text, join_query
 
 _PATH_PARAMETER = re.compile(r"\{([^{}]+)\}")
-_KINDS = ("application/json", FORM_TYPE, "multipart/form-data", "text/plain")
+_KINDS = ("application/json", FORM, "multipart/form-data", "text/plain")
 _MAX_ALL_OF = 4
 _MAX_PARTS = 8
 """Of `allOf`, in which an id is looked for: 8^4 look-ups at the most."""

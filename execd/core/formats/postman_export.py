@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from execd.core.flows.bodies import FORM
 from execd.core.formats.drafting import Exported, Json, Names, NoteBook
-from execd.core.formats.flow_reading import FORM_TYPE, FlowStep, form_pairs, read_steps
+from execd.core.formats.flow_reading import FlowStep, form_pairs, read_steps
 from execd.core.formats.loose_json import table, write_json, write_scalar
 from execd.core.formats.placeholders import Reference, split_text
 from execd.core.formats.postman_tests import write_tests
@@ -173,7 +174,7 @@ class _Writer:
         if isinstance(body, dict) and "multipart/form-data" in kind:
             pairs = [{"key": key, "value": value, "type": "text"} for key, value in form_pairs(body)]
             return {"mode": "formdata", "formdata": pairs}
-        if isinstance(body, dict) and FORM_TYPE in kind:
+        if isinstance(body, dict) and FORM in kind:
             pairs = [{"key": key, "value": value} for key, value in form_pairs(body)]
             return {"mode": "urlencoded", "urlencoded": pairs}
         raw = body if isinstance(body, str) else self._without_quotes(write_json(body), step)

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from execd.core.flows.bodies import BODY_METHODS, FORM
 from execd.core.formats.credentials import hide_auth, hide_headers, read_authorization
 from execd.core.formats.drafting import Draft, Json
-from execd.core.formats.flow_reading import FORM_TYPE, SENDS_BODY
 from execd.core.formats.loose_json import entries, quote_placeholders, read_json_body, table, text_of
 from execd.core.formats.postman_variables import Scope
 from execd.core.formats.urls import encode_text
@@ -57,7 +57,7 @@ class RequestReader:
         body = self._body(table(request.get("body")), headers, path=f"{path}.body")
         found = self._auth(auth, headers, path=f"{path}.auth")
         headers = hide_headers(self._draft, headers, path=path)
-        if body is not None and method not in SENDS_BODY:
+        if body is not None and method not in BODY_METHODS:
             self._draft.notes.add(f"{path}.body", f"is not sent with {method}", "do it in a script step")
         parts = {"headers": headers, "body": body, "auth": found}
         return node | {key: value for key, value in parts.items() if value or (key == "body" and value is not None)}
@@ -192,7 +192,7 @@ class RequestReader:
         return body | ({"variables": variables} if variables else {})
 
     def _urlencoded(self, items: Any, headers: dict[str, str], *, path: str) -> Any:
-        self._set_type(headers, FORM_TYPE)
+        self._set_type(headers, FORM)
         if isinstance(items, str):
             return self._text(items, path)
         pairs = [
