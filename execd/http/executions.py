@@ -17,6 +17,7 @@ from execd.core.events import (
     DefinitionId,
     Event,
     ExecutionId,
+    NodeCompleted,
 )
 from execd.core.paths import ROOT, scope_of
 from execd.core.requests import ExecutionRequest, digest_of
