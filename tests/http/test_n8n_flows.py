@@ -37,6 +37,14 @@ def test_a_flow_id_and_its_definition_spell_one_number() -> None:
     assert definition_of(str(10**30)) == str(10**30)
 
 
+async def test_a_flow_id_of_thousands_of_digits_is_unknown() -> None:
+    """Python reads no such number, and refuses with an error of its own: it must not become one of the server."""
+    async with open_flow_door() as door:
+        endless = "9" * 5000
+        assert (await door.ask("GET", f"{FLOWS}{endless}")).status == 404
+        assert (await door.ask("GET", f"/api/v1/executions/?flow_id={endless}")).status < 500
+
+
 async def test_a_flow_is_kept_as_it_was_drawn_and_found_by_each_of_its_names() -> None:
     """Positions and all that execd does not read come back as they went."""
     async with open_flow_door() as door:

@@ -25,6 +25,7 @@ ARCHIVED = "archived"
 KEPT = ("description", "status", "template_id", "channel_id", "data")
 """What a flow has besides its name; anything else that comes with one is ignored."""
 MAX_DESCRIPTION_CHARS = 10_000
+MAX_ID_CHARS = 200
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -44,7 +45,9 @@ class FlowDraft(msgspec.Struct, frozen=True):
 def definition_of(flow_id: int | str) -> str:
     """Give the id, or else the name, of the definition that a flow id means: a number, as text too, or the id itself."""
     text = str(flow_id)
-    if not (text.isascii() and text.isdigit()) or int(text) >= TAILS:
+    # Python reads no number of thousands of digits
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_ID_CHARS
+    if not is_number or int(text) >= TAILS:
         return text
     return f"def-{spell_tail(int(text))}"
 
@@ -60,7 +63,7 @@ def parse_flow_id(value: object, faults: Faults, *, path: str = "flow_id") -> st
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if is_number or (isinstance(value, str) and 0 < len(value) <= 200):
+    if is_number or (isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS):
         return definition_of(value if isinstance(value, int | str) else "")
     faults.add(path, "is missing" if value is None else describe(value), "the id of a flow: a number or text")
     return ""
