@@ -16,7 +16,7 @@ import trio
 from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
 from execd.core.event_types import RESULT_STORED
-from execd.core.fields import Faults, Fields, Range
+from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.replay import Rhythm
 from execd.http.access import Identity, Role
 from execd.http.executions import COMMANDS, find_visible
@@ -219,8 +219,7 @@ class SocketSession:
         record = await self._find(message)
         after_seq = _after(message.table, record)
         if record.id in self._followed:
-            faults.add("execution_id", "is followed already", "an execution that is not")
-            faults.raise_if_any()
+            faults.refuse("execution_id", "is followed already", "an execution that is not")
         answer = {"type": "ack", "execution_id": record.id, "head_seq": record.head_seq}
         if _is_complete(record, after_seq):
             return answer | {"is_complete": True}
@@ -271,13 +270,11 @@ def parse_message(said: str | bytes) -> Message:
     """Read one client message. Raises InvalidRequestError."""
     faults = Faults()
     if isinstance(said, bytes):
-        faults.add("", "is a binary frame", "a text frame with a JSON object")
-        faults.raise_if_any()
+        faults.refuse("", "is a binary frame", "a text frame with a JSON object")
     table = decode_json(said)
-    fields = Fields(table, faults, known=KNOWN_FIELDS)
     if not isinstance(table, Mapping):
-        faults.raise_if_any()
-        raise AssertionError("a fault was noted")
+        faults.refuse("", describe(table), "a JSON object")
+    fields = Fields(table, faults, known=KNOWN_FIELDS)
     message_type = fields.choice("type", MESSAGE_TYPES, default="")
     if not fields.has("type"):
         faults.add("type", "is missing", ", ".join(MESSAGE_TYPES))

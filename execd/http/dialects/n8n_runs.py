@@ -64,9 +64,7 @@ def parse_start(body: object) -> RunAsked:
     """Read `{flow_id, input_data}`; anything else in it is ignored. Raises InvalidRequestError."""
     faults = Faults()
     if not isinstance(body, Mapping):
-        faults.add("", describe(body), "an object: {flow_id, input_data}")
-        faults.raise_if_any()
-        raise AssertionError("a fault was noted")
+        faults.refuse("", describe(body), "an object: {flow_id, input_data}")
     definition = parse_flow_id(body.get("flow_id"), faults)
     given = _parse_input(body, faults)
     faults.raise_if_any()
@@ -115,6 +113,14 @@ async def start_flow(front: Front, identity: Identity, asked: RunAsked, *, key: 
     return record
 
 
+async def start_asked(front: Front, identity: Identity) -> ExecutionRecord:
+    """Submit the run that the request at hand asks for."""
+    key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
+    asked = parse_start(await read_body(request, front.config))
+    await check_place(front, identity)
+    return await start_flow(front, identity, asked, key=key)
+
+
 class RunRoutes:
     """`POST /api/v1/executions/stream`, and `/ws/execute/{flow_id}` with and without the API's path before it."""
 
@@ -128,11 +134,7 @@ class RunRoutes:
 
     async def stream(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-        asked = parse_start(await read_body(request, self._front.config))
-        await check_place(self._front, identity)
-        record = await start_flow(self._front, identity, asked, key=key)
-        return await self._answer(record, identity)
+        return await self._answer(await start_asked(self._front, identity), identity)
 
     async def _answer(self, record: ExecutionRecord, identity: Identity) -> Response:
         """Stream an execution from its beginning. It has begun: what goes wrong now is told in the stream."""
