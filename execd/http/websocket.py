@@ -18,7 +18,7 @@ from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
-from execd.http.replaying import REPLAY_NAMES, check_replayable, parse_rhythm
+from execd.http.replaying import read_rhythm
 from execd.http.schemas import API
 from execd.http.socket_session import CLOSE_CODES, Place, SocketSession, error_message
 from execd.http.streams import pace_of
@@ -82,10 +82,6 @@ async def refuse(error: ExecdError) -> None:
 
 
 def _read_place(record: ExecutionRecord) -> Place:
-    query = QueryReader(websocket, known=(*QUERY_NAMES, *REPLAY_NAMES))
-    rhythm = parse_rhythm(query)
-    query.finish()
-    if rhythm is not None:
-        check_replayable(record)
+    rhythm = read_rhythm(websocket, record)
     found = find_cursor(None, [(name, websocket.args.get(name)) for name in QUERY_NAMES])
     return Place(parse_cursor(found, [record.head_seq])[0], rhythm)
