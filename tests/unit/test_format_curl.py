@@ -311,7 +311,9 @@ def test_our_quoting_is_read_back_by_ourselves(text: str) -> None:
         assert shlex.split(word) == [text]
 
 
-needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
+needs_curl = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("bash")), reason="`scripts/system-packages curl bash` brings them"
+)
 
 
 async def run_script(
@@ -418,7 +420,7 @@ async def test_the_real_curl_sends_exactly_what_the_flow_would() -> None:
 
 @needs_curl
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+@pytest.mark.skipif(not shutil.which("jq"), reason="`scripts/system-packages jq` brings it")
 async def test_the_script_takes_tokens_out_of_answers_and_secrets_from_the_shell() -> None:
     """A script that stops after the login is no use; one that holds the password is worse."""
     base = "{{ .vars.base }}"

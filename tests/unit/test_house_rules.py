@@ -113,6 +113,18 @@ def test_every_test_has_a_sentence() -> None:
     assert silent == []
 
 
+def test_every_skip_names_the_command_that_would_run_it() -> None:
+    """What is skipped is not shown to hold; whoever reads the report must be able to have it shown."""
+    silent = []
+    for path in TESTS.rglob("*.py"):
+        for node in nodes(path):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".skip", ".skipif", ".importorskip")):
+                words = [ast.unparse(word) for word in (*node.args, *(keyword.value for keyword in node.keywords))]
+                if not any(re.search(r"`[^`]+`", word) for word in words):
+                    silent.append(f"{path.name} line {node.lineno}")
+    assert silent == []
+
+
 RANKS = {
     "step_runner": 0,
     "call_runner": 0,
