@@ -13,17 +13,12 @@ from execd.core.nodes.n8n import find_flow_type
 from execd.http.dialects.n8n_catalogue import CATEGORIES, NODE_TYPES
 from tests.support.flow_doors import FlowDoor, open_flow_door
 from tests.support.flows import TRIGGER, drawn
+from tests.support.performers import until_stopped
 from tests.support.scripted_runner import ScriptedPod
 
 FLOWS = "/api/v1/flows/"
 RUNS = "/api/v1/executions/"
 FLOW = drawn(TRIGGER, ("r", "response-data", {"body": "{{trigger.name}}"}), description="says it", template_id=3)
-
-
-async def until_stopped(pod: ScriptedPod) -> None:
-    """As a program that never ends by itself."""
-    await pod.stop_asked.wait()
-    await pod.exit(signal=15, cancelled=True)
 
 
 def test_a_flow_id_and_its_definition_spell_one_number() -> None:

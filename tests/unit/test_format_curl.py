@@ -18,8 +18,9 @@ from execd.core.errors import InvalidRequestError, PayloadTooLargeError
 from execd.core.formats.credentials import Credentials
 from execd.core.formats.curl_export import export_curl, quote_for_bash
 from execd.core.formats.curl_import import MAX_CURL_CHARS, import_curl
-from execd.core.formats.drafting import MAX_STEPS, Imported
+from execd.core.formats.drafting import MAX_STEPS
 from tests.support.echo_server import ReceivedRequest, serve_echo
+from tests.support.imports import remarks
 
 URL = "https://api.example.com/x"
 
@@ -28,10 +29,6 @@ def first_step(text: str) -> dict[str, Any]:
     """Give the first step, credentials and all, without what names it."""
     node = import_curl(text, credentials=Credentials.AS_WRITTEN).config["nodes"][0]
     return {key: value for key, value in node.items() if key not in {"id", "name"}}
-
-
-def remarks(imported: Imported) -> str:
-    return "\n".join(f"{note.path}: {note.message}" for note in imported.notes)
 
 
 FORM = {"Content-Type": "multipart/form-data"}
