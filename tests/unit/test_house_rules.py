@@ -13,8 +13,12 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "execd"
 TESTS = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BESIDE = ("bench", "chaos", "examples", "scripts", "tests/support")
-BESIDE_MODULES = sorted(path for folder in BESIDE for path in (PACKAGE.parent / folder).rglob("*.py"))
+BESIDE_MODULES = [
+    path
+    for folder in ("bench", "chaos", "examples", "scripts", "tests")
+    for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
+    if path.read_text() and not path.name.startswith("test_") and path.parent.name != "simulation"
+]
 """What is read like the package. A file of tests is a list and may be longer."""
 VAGUE_NAMES = {"utils", "helpers", "common", "base", "manager", "service", "misc"}
 
