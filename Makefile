@@ -13,7 +13,7 @@ serve: $(READY)
 	$(BIN)/execd serve
 
 test: $(READY) ## Everything that must hold, on real components; under ten minutes on two cores.
-	scripts/system-packages bubblewrap chromium libatomic1
+	scripts/system-packages bubblewrap chromium libatomic1 curl jq
 	$(BIN)/python -m pytest
 
 check: $(READY) ## Format, lint, types, import rules, house rules.

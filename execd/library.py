@@ -16,6 +16,7 @@ from execd.core.definitions import Draft, RunRequest, parse_definition, request_
 from execd.core.errors import ConflictError, FieldFault, NotFoundError
 from execd.core.events import DefinitionId, WorkspaceId
 from execd.core.fields import text_fault
+from execd.core.ids import TAILS, spell_tail
 from execd.core.requests import ExecutionRequest
 from execd.core.script_fields import ScriptTools
 from execd.ports import Definition, DefinitionLimits, DefinitionStore, Full, Gone, Moved, NameTaken, Saved
@@ -24,7 +25,6 @@ log = structlog.get_logger()
 
 MAX_ID_CHARS = 200
 """Of what names a definition: its id or name."""
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class VersionConflictError(ConflictError):
@@ -95,7 +95,7 @@ class Library:
 
     async def create(self, draft: Draft, *, workspace: WorkspaceId, user: str) -> Saved:
         """Save a new definition, as version 1. Raises NameTakenError, TooManyDefinitionsError."""
-        new_id = DefinitionId("def-" + "".join(secrets.choice(_BASE36) for _ in range(9)))
+        new_id = DefinitionId(f"def-{spell_tail(secrets.randbelow(TAILS))}")
         return await self._save(new_id, 1, draft, workspace=workspace, user=user)
 
     async def change(self, current: Definition, draft: Draft, *, version: int, user: str) -> Saved:

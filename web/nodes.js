@@ -112,8 +112,8 @@ class NodeItem {
   // --- questions
 
   ask({ prompt_id: promptId, prompts, expires_at: expiresAt, is_open: isOpen = false }) {
-    // A flow takes every answer, an empty one too, and says by its name which is secret.
-    if (isOpen) prompts = prompts.map((prompt) => ({ ...prompt, secret: looksSecret(prompt.key) }));
+    // A flow takes every answer, an empty one too, and one may be secret by its name alone.
+    if (isOpen) prompts = prompts.map((prompt) => ({ ...prompt, secret: prompt.secret || looksSecret(prompt.key) }));
     this.until = expiresAt ? Date.parse(expiresAt) : null;
     this.setStatus("asking");
     const form = make("form", { className: "question" });

@@ -28,6 +28,7 @@ from execd.core.errors import (
 )
 from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.core.fields import check_names
+from execd.core.ids import TAILS, spell_tail
 from execd.core.secret_names import check_known
 from execd.core.state import State, new_state
 from execd.core.workflows import graph_of
@@ -57,7 +58,6 @@ MAX_CALLS = 64
 """Calls of no execution at one time: a quarter of the connections there may be (`outbound.in_use`)."""
 CHECK_DEADLINE_S = 2.0
 """How long a part may take to say that it is well."""
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,5 +271,4 @@ async def _health(check: Callable[[], Awaitable[object]]) -> str:
 
 def new_execution_id(at: datetime) -> ExecutionId:
     """Give `exec-<unix ms>-<9 base36>`: sorts by time, and nobody guesses the rest."""
-    tail = "".join(secrets.choice(_BASE36) for _ in range(9))
-    return ExecutionId(f"exec-{round(at.timestamp() * 1000)}-{tail}")
+    return ExecutionId(f"exec-{round(at.timestamp() * 1000)}-{spell_tail(secrets.randbelow(TAILS))}")

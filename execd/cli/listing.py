@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +71,12 @@ async def _collect(backend: Backend, status: Status | None, limit: int) -> list[
 def _print_table(views: list[ExecutionView]) -> None:
     """Print what fits the terminal; through a pipe everything, whatever its width."""
     from execd.cli.table import format_table
-    from execd.cli.wording import MARKS
+    from execd.cli.wording import MARKS, format_moment
 
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     marks = [MARKS.get(view.status, ("blue", "…")) for view in views]
     rows = [
-        (str(view.id), f"{mark} {view.status}", view.name, _local_time(view.created_at), _duration(view))
+        (str(view.id), f"{mark} {view.status}", view.name, format_moment(view.created_at), _duration(view))
         for view, (_, mark) in zip(views, marks, strict=True)
     ]
     header, *lines = format_table(("ID", "STATUS", "NAME", "CREATED", "TOOK"), rows, columns=columns)
@@ -114,7 +113,7 @@ def _print_details(view: ExecutionView, result: ResultStored | None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from execd.cli.wording import describe_result
+    from execd.cli.wording import describe_result, format_moment
 
     console = Console(highlight=False)
     for title, value in (
@@ -123,9 +122,9 @@ def _print_details(view: ExecutionView, result: ResultStored | None) -> None:
         ("kind", view.kind),
         ("user", f"{view.user} in {view.workspace}"),
         ("retry of", view.attempt_of or ""),
-        ("created", _local_time(view.created_at)),
-        ("started", _local_time(view.started_at)),
-        ("finished", _local_time(view.finished_at)),
+        ("created", format_moment(view.created_at)),
+        ("started", format_moment(view.started_at)),
+        ("finished", format_moment(view.finished_at)),
     ):
         if value:
             console.print(f"[bold]{title:>9}[/]  {escape(value)}", soft_wrap=True)
@@ -142,10 +141,6 @@ def _describe_totals(total_bytes: int, dropped_bytes: int) -> str:
 
     dropped = f", {format_bytes(dropped_bytes)} of them dropped at the limit" if dropped_bytes else ""
     return f"{format_bytes(total_bytes)}{dropped}"
-
-
-def _local_time(at: datetime | None) -> str:
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _duration(view: ExecutionView) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from execd.cli.exit_codes import ExitCode
+from execd.cli.wording import format_bytes, format_moment
 from execd.core.codec import encode_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def list_definitions(options: dict[str, Any], backend: Backend) -> int:
     if not found and not options["as_json"]:
         click.echo("Nothing is saved yet. Start with: execd definition save FILE", err=True)
         return ExitCode.OK
-    rows = [(view.name, view.kind, str(view.version), _local_time(view.saved_at), view.saved_by) for view in found]
+    rows = [(view.name, view.kind, str(view.version), format_moment(view.saved_at), view.saved_by) for view in found]
     _print(found, ("NAME", "KIND", "VERSION", "SAVED", "BY"), rows, as_json=options["as_json"])
     return ExitCode.OK
 
@@ -46,7 +46,7 @@ async def list_versions(options: dict[str, Any], backend: Backend) -> int:
         return await backend.definitions.versions(options["name"], limit=limit, cursor=cursor)
 
     found = await _collect(read_page, options["limit"])
-    rows = [(view.name, str(view.version), _local_time(view.saved_at), view.saved_by, _size(view)) for view in found]
+    rows = [(view.name, str(view.version), format_moment(view.saved_at), view.saved_by, _size(view)) for view in found]
     _print(found, ("NAME", "VERSION", "SAVED", "BY", "SIZE"), rows, as_json=options["as_json"])
     return ExitCode.OK
 
@@ -55,7 +55,7 @@ def print_head(found: DefinitionDetail) -> None:
     """Print what a definition is, as comments of the document that follows."""
     click.echo(click.style(f"# {found.id}, version {found.version}, {_size(found)}", dim=True))
     click.echo(
-        click.style(f"# saved by {found.saved_by} in {found.workspace}, {_local_time(found.saved_at)}", dim=True)
+        click.style(f"# saved by {found.saved_by} in {found.workspace}, {format_moment(found.saved_at)}", dim=True)
     )
 
 
@@ -89,10 +89,4 @@ def _print(
 
 
 def _size(view: DefinitionView) -> str:
-    from execd.cli.wording import format_bytes
-
     return format_bytes(view.size_bytes)
-
-
-def _local_time(at: datetime | None) -> str:
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from execd.core.event_parts import Usage
 from execd.core.events import (
     Event,
@@ -82,6 +84,11 @@ def describe_usage(usage: Usage) -> list[str]:
     if usage.peak_memory_bytes is not None:
         costs.append(f"peak {format_bytes(usage.peak_memory_bytes)}")
     return costs
+
+
+def format_moment(at: datetime | None) -> str:
+    """Give a moment in the time of this machine; nothing for none."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def format_seconds(seconds: float) -> str:

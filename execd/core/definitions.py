@@ -8,7 +8,6 @@ cannot be saved.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
 from execd.core.external import ExternalSpec
 from execd.core.fields import Faults, Fields, Range, summarise
 from execd.core.flows.specs import FlowSpec
+from execd.core.ids import DEFINITION_ID
 from execd.core.parsing import read_name, read_priority
 from execd.core.requests import KINDS, ExecutionRequest, parse_request
 from execd.core.script_fields import MAX_NAME_CHARS, ScriptTools
@@ -28,7 +28,6 @@ RUN_FIELDS = ("definition", "version", "input", "name", "priority", "until")
 MAX_VERSION = 10**9
 _APART = frozenset({"kind", "name", "priority"})
 """Not part of a body: kind and name stand beside it, and a priority is of a run."""
-_ID = re.compile(r"def-[0-9a-z]{9}", re.ASCII)
 _NAME_WORDS = "one line of text that is no id"
 
 
@@ -118,7 +117,7 @@ def _faults_of_head(body: Mapping[str, Any]) -> list[FieldFault]:
         found.append(
             FieldFault(path="name", message="is missing" if name is None else "is empty", accepted=_NAME_WORDS)
         )
-    elif isinstance(name, str) and _ID.fullmatch(name):
+    elif isinstance(name, str) and DEFINITION_ID.fullmatch(name):
         found.append(FieldFault(path="name", message="looks like an id", accepted=_NAME_WORDS))
     if body.get("until") is not None:
         found.append(FieldFault(path="until", message="is of a run", accepted="nothing here; say it when you run it"))

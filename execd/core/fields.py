@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from execd.core.errors import FieldFault, InvalidRequestError
 
@@ -28,6 +28,11 @@ class Faults:
     def add(self, path: str, message: str, accepted: str) -> None:
         if len(self.found) < MAX_FAULTS:
             self.found.append(FieldFault(path=path, message=message, accepted=accepted))
+
+    def refuse(self, path: str, message: str, accepted: str) -> NoReturn:
+        """Raise InvalidRequestError with this and all that was found before: there is nothing further to look at."""
+        self.add(path, message, accepted)
+        raise InvalidRequestError(summarise(self.found), faults=tuple(self.found))
 
     def raise_if_any(self) -> None:
         """Raise InvalidRequestError with all of them, if there are any."""

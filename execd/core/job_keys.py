@@ -13,17 +13,16 @@ from datetime import datetime
 from uuid import UUID
 
 from execd.core.events import ExecutionId
+from execd.core.ids import EXECUTION_ID, TAILS, spell_tail
 
 WINDOW_S = 300.0
 """How far a message's time may be from ours; exactly so far passes."""
 TOKEN_CHARS = 64
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-_EXECUTION_ID = re.compile(r"exec-([0-9]{1,15})-([0-9a-z]{9})", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TOKEN_PURPOSE = b"execd/callback-token/"
 """Before the id in what a token is made of; no message that is signed begins so, because it begins with a time."""
 _TAIL_BITS = 47
-"""Of nine characters of base 36."""
+"""Of a tail."""
 
 
 def job_id_of(execution_id: ExecutionId) -> str:
@@ -32,7 +31,7 @@ def job_id_of(execution_id: ExecutionId) -> str:
     Raises:
         ValueError: it is no id that this execd made.
     """
-    found = _EXECUTION_ID.fullmatch(execution_id)
+    found = EXECUTION_ID.fullmatch(execution_id)
     if found is None or int(found[1]) >= 1 << 48:
         raise ValueError(f"{execution_id} is no id of an execution")
     return str(UUID(int=(int(found[1]) << 80) | (0x8 << 76) | (0b10 << 62) | int(found[2], 36)))
@@ -42,18 +41,10 @@ def execution_of(job_id: str) -> ExecutionId | None:
     """Read the execution's id back; None when the UUID is none of ours."""
     number = UUID(job_id).int
     unix_ms, tail = number >> 80, number & ((1 << _TAIL_BITS) - 1)
-    if tail >= 36**9:
+    if tail >= TAILS:
         return None
-    execution_id = ExecutionId(f"exec-{unix_ms}-{_to_base36(tail)}")
+    execution_id = ExecutionId(f"exec-{unix_ms}-{spell_tail(tail)}")
     return execution_id if UUID(job_id_of(execution_id)).int == number else None
-
-
-def _to_base36(number: int) -> str:
-    digits = ""
-    for _ in range(9):
-        number, digit = divmod(number, 36)
-        digits = _BASE36[digit] + digits
-    return digits
 
 
 def make_callback_token(secret: str, execution_id: ExecutionId) -> str:

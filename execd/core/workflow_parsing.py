@@ -6,7 +6,6 @@ they refer to. Each fault has its path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
@@ -19,6 +18,7 @@ from execd.core.expression_paths import SECRETS
 from execd.core.expressions import Reference, compile_value, references
 from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.graph import Need, OnError
+from execd.core.ids import NODE_ID
 from execd.core.nodes import TYPES_BY_NAME
 from execd.core.nodes.bodies import read_timeout
 from execd.core.nodes.kinds import ERROR, OUT, Beginning, NodeType, Reading
@@ -37,7 +37,6 @@ MAX_NODES = 10_000
 MAX_DEPTH = 8
 """Bodies in bodies; each level is a part of every name inside."""
 MAX_PARALLELISM = 1000
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _ID_WORDS = "letters, digits, _ and -, beginning with a letter, at most 64"
 _NODES = "a list of {id, type, …}"
 
@@ -178,7 +177,7 @@ class _Reader:
         known: Collection[str] = item if node_type is _UNKNOWN else (*NODE_FIELDS, *node_type.fields, *body)
         fields = Fields(item, self._faults, known=known, path=path)
         identifier = fields.required_text("id", max_chars=64, accepted=_ID_WORDS)
-        if identifier and not _ID.fullmatch(identifier):
+        if identifier and not NODE_ID.fullmatch(identifier):
             fields.fault("id", f"is {identifier!r}", _ID_WORDS)
         if node_type is _UNKNOWN:
             found = "is missing" if kind is None else f"is {str(kind)[:64]!r}"

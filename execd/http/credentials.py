@@ -65,3 +65,18 @@ async def identify(front: Front, request: Request | Websocket) -> Identity:
 async def require(front: Front, request: Request | Websocket, role: Role) -> Identity:
     """Identify, and raise ForbiddenError unless the role is at least this."""
     return (await identify(front, request)).require(role)
+
+
+async def admit_socket(front: Front, websocket: Websocket, role: Role) -> Identity:
+    """Check host, origin and credential of an upgrade, before anything is said.
+
+    Raises:
+        HostNotAllowedError: it names a host this server does not answer for.
+        OriginNotAllowedError: a page of another origin may be behind it.
+        UnauthenticatedError: no valid credential.
+        ForbiddenError: the role is less than this.
+    """
+    check_request_host(front, websocket)
+    if "Authorization" not in websocket.headers:
+        check_request_origin(front, websocket)
+    return await require(front, websocket, role)

@@ -5,12 +5,11 @@ What is refused is refused before the stream, in the shape its clients read: `{"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
 
 from quart import Quart, Response, request
 
-from execd.core.errors import ExecdError, ForbiddenError, NotFoundError, OverloadedError
+from execd.core.errors import ExecdError, ForbiddenError, NotFoundError
 from execd.core.events import WorkspaceId
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
@@ -20,6 +19,7 @@ from execd.http.dialects import linkflow
 from execd.http.executions import find_visible
 from execd.http.framing import Dialect
 from execd.http.front import Front
+from execd.http.problems import refusal_headers
 from execd.http.schemas import API
 from execd.http.sse import EventStreamBody, JournalFeed
 from execd.http.streams import pace_of, shortcut, stream_response, subscribe
@@ -88,11 +88,4 @@ def _dialect_of(front: Front, record: ExecutionRecord) -> Dialect:
 
 
 def _refusal(error: ExecdError) -> Response:
-    headers: Mapping[str, str] = {}
-    if isinstance(error, OverloadedError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-    elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers = {"Retry-After": "1"}
-    elif error.status == HTTPStatus.UNAUTHORIZED:
-        headers = {"WWW-Authenticate": 'Bearer realm="execd"'}
-    return json_response({"message": error.message}, status=error.status, headers=headers)
+    return json_response({"message": error.message}, status=error.status, headers=refusal_headers(error))

@@ -10,7 +10,8 @@ from execd.http.openapi_flowsphere import FLOWSPHERE_OPERATIONS
 from execd.http.openapi_linkflow import LINKN8N_OPERATIONS
 from execd.http.openapi_n8n_operations import N8N_OPERATIONS
 from execd.http.openapi_operations import OPERATIONS, Operation, Parameter
-from execd.http.openapi_schemas import make_components, ref
+from execd.http.openapi_refs import ref
+from execd.http.openapi_schemas import make_components
 
 REASONS = {
     200: "Done.",

@@ -10,8 +10,8 @@ from execd.core.flows.retries import BACKOFFS, DEFAULT_ON, MAX_ATTEMPTS, MAX_DEL
 from execd.core.flows.validator import METHODS
 from execd.core.flows.validator_own import MAX_NODES
 from execd.core.script_fields import MAX_NAME_CHARS
+from execd.http.openapi_refs import ref
 
-REF = "#/components/schemas/{name}"
 _SIMPLE = {"type": ["string", "number", "boolean"]}
 _VALUES = {"type": "object", "additionalProperties": _SIMPLE}
 _OBJECT = {"type": "object"}
@@ -23,7 +23,7 @@ def flow_schemas(script: dict[str, Any]) -> dict[str, Any]:
     Args:
         script: the schema of a script's body; a flow has the same `priority`.
     """
-    steps = {"type": "array", "maxItems": MAX_NODES, "items": _ref("FlowStep")}
+    steps = {"type": "array", "maxItems": MAX_NODES, "items": ref("FlowStep")}
     body = {
         "type": "object",
         "title": "FlowBody",
@@ -44,8 +44,8 @@ def flow_schemas(script: dict[str, Any]) -> dict[str, Any]:
                     "baseUrl": {"type": "string"},
                     "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "In seconds."},
                     "headers": _OBJECT,
-                    "validations": {"type": "array", "items": _ref("FlowValidation")},
-                    "auth": _ref("FlowAuth"),
+                    "validations": {"type": "array", "items": ref("FlowValidation")},
+                    "auth": ref("FlowAuth"),
                 },
             },
             "environments": {"type": "object", "additionalProperties": _VALUES},
@@ -58,7 +58,7 @@ def flow_schemas(script: dict[str, Any]) -> dict[str, Any]:
                     {"type": "object", "required": ["csv"], "properties": {"csv": {"type": "string"}}},
                 ],
             },
-            "auth": _ref("FlowAuth"),
+            "auth": ref("FlowAuth"),
             "promptTimeout": {"type": "number", "exclusiveMinimum": 0, "description": "In seconds."},
             **{name: {"type": "boolean", "default": False, "description": text} for name, text in _SWITCHES.items()},
         },
@@ -81,10 +81,6 @@ _SWITCHES = {
 }
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": REF.format(name=name)}
-
-
 def _step() -> dict[str, Any]:
     return {
         "type": "object",
@@ -104,11 +100,11 @@ def _step() -> dict[str, Any]:
                 "items": {"type": "string"},
                 "description": "Of them nobody sees the answer.",
             },
-            "conditions": {"type": "array", "items": _ref("FlowCondition")},
-            "validations": {"type": "array", "items": _ref("FlowValidation")},
+            "conditions": {"type": "array", "items": ref("FlowCondition")},
+            "validations": {"type": "array", "items": ref("FlowValidation")},
             "skipDefaultValidations": {"type": "boolean", "default": False},
             "launchBrowser": {"type": "string", "pattern": "^\\."},
-            "auth": _ref("FlowAuth"),
+            "auth": ref("FlowAuth"),
             "continueOnError": {"type": "boolean", "default": False},
             "retry": {
                 "type": "object",

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from execd.http.openapi_operations import Operation, Parameter
+from execd.http.openapi_refs import ref
 
 _operation = partial(Operation, tag="flowsphere", refusal="FlowsphereRefusal")
 _OPEN = "Where the setting `flowsphere.open` says so, callers of this machine need no credential."
@@ -73,7 +74,7 @@ _OBJECT: dict[str, Any] = {"type": "object"}
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
 _CONFIG = {"type": "object", "description": "A flow, see docs/flows.md; `kind` is not needed."}
-_STEPS = {"type": "array", "items": {"$ref": "#/components/schemas/FlowsphereStep"}}
+_STEPS = {"type": "array", "items": ref("FlowsphereStep")}
 
 
 def _shape(title: str, about: str, *required: str, **properties: Any) -> dict[str, Any]:

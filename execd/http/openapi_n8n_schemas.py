@@ -7,6 +7,7 @@ from typing import Any
 from execd.core.dialects.n8n_flows import DRAWING_KIND, MAX_EDGES, MAX_NODES
 from execd.core.nodes.n8n import DRAWING_TYPE_WORDS
 from execd.core.script_fields import MAX_NAME_CHARS
+from execd.http.openapi_refs import ref
 
 _ID = {"type": ["string", "integer"]}
 _NODE = {
@@ -94,7 +95,7 @@ _DIALECT: dict[str, Any] = {
             "warnings": {"type": "array", "items": {"type": "object"}},
         },
     },
-    "N8nFlowList": {"type": "array", "items": {"$ref": "#/components/schemas/N8nFlowView"}},
+    "N8nFlowList": {"type": "array", "items": ref("N8nFlowView")},
     "N8nFlowStart": {
         "type": "object",
         "title": "N8nFlowStart",
@@ -126,7 +127,7 @@ _DIALECT: dict[str, Any] = {
             "node_executions": {"type": "array", "items": {"type": "object"}},
         },
     },
-    "N8nFlowRuns": {"type": "array", "items": {"$ref": "#/components/schemas/N8nFlowRun"}},
+    "N8nFlowRuns": {"type": "array", "items": ref("N8nFlowRun")},
     "N8nFlowRefusal": {
         "type": "object",
         "title": "N8nFlowRefusal",

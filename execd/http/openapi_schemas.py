@@ -26,7 +26,8 @@ from execd.http.openapi_flows import flow_schemas
 from execd.http.openapi_flowsphere import FLOWSPHERE_SCHEMAS
 from execd.http.openapi_jobs import JOB_RECORDS, ExternalBody
 from execd.http.openapi_n8n_schemas import drawing_schemas
-from execd.http.openapi_workflows import REF, UNTIL, workflow_schemas
+from execd.http.openapi_refs import REF, ref
+from execd.http.openapi_workflows import UNTIL, workflow_schemas
 from execd.http.schemas import EventsView, ExecutionDetail, ExecutionListView, SubmittedView
 from execd.http.secrets import SecretListView, SecretView
 from execd.http.tokens import RuntimesView, SessionView, TicketView, TokenCreated, TokenListView
@@ -239,11 +240,6 @@ def make_components() -> dict[str, Any]:
     components["Event"] = _any_event()
     components["EventsView"]["properties"]["items"]["items"] = ref("Event")
     return components
-
-
-def ref(name: str) -> dict[str, str]:
-    """Point to a schema."""
-    return {"$ref": REF.format(name=name)}
 
 
 def _any_of_kind(ending: str) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 
 from execd.core.graph import OnError
+from execd.core.ids import NODE_ID
 from execd.core.nodes import TYPES
 from execd.core.nodes.bodies import TIMEOUT
 from execd.core.nodes.kinds import NodeType
 from execd.core.parsing import MAX_RETRIES
 from execd.core.script_fields import MAX_NAME_CHARS
 from execd.core.workflow_parsing import MAX_NODES, MAX_PARALLELISM
+from execd.http.openapi_refs import REF, ref
 
-REF = "#/components/schemas/{name}"
 UNTIL = "A node: only it and what it needs is run. Of a run, so a definition has none."
 _ANY = {"description": "Any JSON value; texts in it may hold expressions."}
 
@@ -68,7 +69,7 @@ def workflow_schemas(script: dict[str, Any]) -> dict[str, Any]:
         },
     }
     any_node = {
-        "oneOf": [{"$ref": REF.format(name=name)} for name in nodes],
+        "oneOf": [ref(name) for name in nodes],
         "discriminator": {
             "propertyName": "type",
             "mapping": {node_type.name: REF.format(name=f"{node_type.name.title()}Node") for node_type in TYPES},
@@ -80,7 +81,7 @@ def workflow_schemas(script: dict[str, Any]) -> dict[str, Any]:
 def _node_schema(node_type: NodeType[Any], script: dict[str, Any]) -> dict[str, Any]:
     own = _spec_properties(node_type)
     properties: dict[str, Any] = {
-        "id": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,63}$"},
+        "id": {"type": "string", "pattern": f"^{NODE_ID.pattern}$"},
         "type": {"const": node_type.name},
         "label": {"type": "string", "maxLength": 200},
         "needs": {
@@ -88,7 +89,7 @@ def _node_schema(node_type: NodeType[Any], script: dict[str, Any]) -> dict[str, 
             "items": {"type": "string"},
             "description": "Nodes that must be over before it, each `id` or `id.port`. Without any it starts at once.",
         },
-        "retry": {"$ref": REF.format(name="Retry")},
+        "retry": ref("Retry"),
         "on_error": {"enum": [str(choice) for choice in OnError], "default": "stop"},
         **{name: own.get(name) or script["properties"].get(name) or _ANY for name in node_type.fields},
     }
@@ -117,5 +118,5 @@ def _list_of_nodes() -> dict[str, Any]:
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_NODES,
-        "items": {"$ref": REF.format(name="WorkflowNode")},
+        "items": ref("WorkflowNode"),
     }

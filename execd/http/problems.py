@@ -77,16 +77,21 @@ def asked() -> Request | Websocket:
     return request if has_request_context() else websocket
 
 
+def refusal_headers(error: ExecdError) -> dict[str, str]:
+    """Give what a refusal says beside its body, in every dialect: when to come back, or how to say who one is."""
+    if isinstance(error, OverloadedError):
+        return {"Retry-After": str(error.retry_after_s)}
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": "1"}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": 'Bearer realm="execd"'}
+    return {}
+
+
 def problem_response(error: ExecdError, *, headers: Mapping[str, str] | None = None) -> Response:
     """Answer the request at hand with a problem."""
-    extra = dict(headers or {})
-    if isinstance(error, OverloadedError):
-        extra["Retry-After"] = str(error.retry_after_s)
-    elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        extra["Retry-After"] = "1"
-    elif error.status == HTTPStatus.UNAUTHORIZED:
-        extra["WWW-Authenticate"] = 'Bearer realm="execd"'
     body = encode_json(problem_of(error, instance=asked().path))
+    extra = {**(headers or {}), **refusal_headers(error)}
     return Response(body, status=error.status, headers=extra, content_type=MEDIA_TYPE)
 
 

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import trio
+from quart import Request, Websocket
 
 from execd.core.errors import ConflictError
 from execd.core.events import ExecutionId
 from execd.core.fields import Range
 from execd.core.replay import MAX_IDLE_LIMIT_S, MAX_SPEED, MIN_IDLE_LIMIT_S, MIN_SPEED, Rhythm, moment_of
+from execd.http.cursors import QUERY_NAMES
 from execd.http.queries import QueryReader
 from execd.ports import EvictedError, ExecutionRecord, Store, StreamedEvent, Subscription, Take
 
@@ -32,6 +34,21 @@ def parse_rhythm(query: QueryReader) -> Rhythm | None:
             query.fault("idle_limit_s", "is given without `speed`", "both, or neither")
         return None
     return Rhythm(speed=speed, idle_limit_s=idle_limit_s)
+
+
+def read_rhythm(request: Request | Websocket, record: ExecutionRecord) -> Rhythm | None:
+    """Read the parameters of a stream of one execution; None where it is to be as ever.
+
+    Raises:
+        InvalidRequestError: a parameter is unknown or wrong.
+        ConflictError: a replay is asked for of an execution that goes on.
+    """
+    query = QueryReader(request, known=(*QUERY_NAMES, *REPLAY_NAMES))
+    rhythm = parse_rhythm(query)
+    query.finish()
+    if rhythm is not None:
+        check_replayable(record)
+    return rhythm
 
 
 def check_replayable(record: ExecutionRecord) -> None:

@@ -1,7 +1,7 @@
 """One WebSocket connection: what it follows, what it may ask, and why it ends.
 
-Owns: the subscriptions of one client. One task reads the client, one follows each execution, one keeps the line alive;
-whichever finds a reason to end names it, and all end together.
+Owns: the subscriptions of one client. One task reads the client, one follows each execution; what else may end it, and what
+keeps it alive, is of its line (`socket_line.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import trio
 from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
 from execd.core.event_types import RESULT_STORED
-from execd.core.fields import Faults, Fields, Range
+from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.replay import Rhythm
 from execd.http.access import Identity, Role
 from execd.http.executions import COMMANDS, find_visible
@@ -24,6 +24,7 @@ from execd.http.front import Front
 from execd.http.problems import problem_of
 from execd.http.replaying import open_replay
 from execd.http.schemas import decode_json, parse_input, parse_stdin
+from execd.http.socket_line import SocketLine
 from execd.http.sse import REVOKED, Pace
 from execd.ports import Command, EvictedError, ExecutionRecord, Subscription
 
@@ -99,70 +100,42 @@ class SocketSession:
     ) -> None:
         self._front = front
         self._identity = identity
-        self._send_text = send
-        self._pace = pace
+        self._line = SocketLine(pace, send, ping=encode_json({"type": "ping"}).decode())
         self._only = only
         self._followed: dict[str, trio.CancelScope] = {}
-        self._sent_at = trio.current_time()
-        self._reason = "internal_error"
-        self._scope = trio.CancelScope()
 
     async def run(self, receive: Callable[[], Awaitable[str | bytes]], *, place: Place) -> str:
         """Serve until there is a reason to end, and give it (a key of `CLOSE_CODES`)."""
-        with self._scope:
+        with self._line.scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_alive)
-                nursery.start_soon(self._end_when_draining)
-                nursery.start_soon(self._end_in_time)
-                nursery.start_soon(self._end_when_revoked)
+                for watch in (*self._line.watches, self._end_when_draining):
+                    nursery.start_soon(watch)
                 if self._only is not None:
                     await self._follow_only(nursery, self._only, place)
                 nursery.start_soon(self._read, nursery, receive)
-        return self._reason
-
-    def _end(self, reason: str) -> None:
-        self._reason = reason
-        self._scope.cancel()
+        return self._line.reason
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         await self._send_frame(encode_json(message))
 
     async def _send_frame(self, frame: bytes) -> None:
-        self._sent_at = trio.current_time()
-        await self._send_text(frame.decode())
-
-    # --- what ends it, and what keeps it alive
-
-    async def _keep_alive(self) -> None:
-        while True:
-            await trio.sleep_until(self._sent_at + self._pace.heartbeat_s)
-            if trio.current_time() >= self._sent_at + self._pace.heartbeat_s:
-                await self._send({"type": "ping"})
+        await self._line.send(frame.decode())
 
     async def _end_when_draining(self) -> None:
         await self._front.streams.draining.wait()
-        self._end("draining")
-
-    async def _end_in_time(self) -> None:
-        await trio.sleep(self._pace.lifetime_s)
-        self._end(self._pace.lifetime_reason)
-
-    async def _end_when_revoked(self) -> None:
-        while await self._pace.may_stay():  # noqa: ASYNC110 - another process may revoke it, so there is nothing to wait for
-            await trio.sleep(self._pace.heartbeat_s)
-        self._end(REVOKED)
+        self._line.end("draining")
 
     # --- following
 
     async def _follow_only(self, nursery: trio.Nursery, record: ExecutionRecord, place: Place) -> None:
         if _is_complete(record, place.after_seq):
-            self._end("complete")
+            self._line.end("complete")
             return
         try:
             await nursery.start(partial(self._follow, record, place))
         except ExecdError as error:
             await self._send(error_message(error))
-            self._end(error.code)
+            self._line.end(error.code)
 
     async def _follow(self, record: ExecutionRecord, place: Place, *, task_status: trio.TaskStatus[None]) -> None:
         scope = trio.CancelScope()
@@ -187,7 +160,7 @@ class SocketSession:
                 for event in await subscription.receive():
                     await self._send_frame(event.body)
                     if event.type == RESULT_STORED and self._only is not None:
-                        self._end("complete")
+                        self._line.end("complete")
         except trio.EndOfChannel:
             return
         except EvictedError as error:
@@ -203,7 +176,7 @@ class SocketSession:
             }
         )
         if self._only is not None or error.reason == "draining":
-            self._end(error.reason)
+            self._line.end(error.reason)
 
     # --- what the client says
 
@@ -246,8 +219,7 @@ class SocketSession:
         record = await self._find(message)
         after_seq = _after(message.table, record)
         if record.id in self._followed:
-            faults.add("execution_id", "is followed already", "an execution that is not")
-            faults.raise_if_any()
+            faults.refuse("execution_id", "is followed already", "an execution that is not")
         answer = {"type": "ack", "execution_id": record.id, "head_seq": record.head_seq}
         if _is_complete(record, after_seq):
             return answer | {"is_complete": True}
@@ -298,13 +270,11 @@ def parse_message(said: str | bytes) -> Message:
     """Read one client message. Raises InvalidRequestError."""
     faults = Faults()
     if isinstance(said, bytes):
-        faults.add("", "is a binary frame", "a text frame with a JSON object")
-        faults.raise_if_any()
+        faults.refuse("", "is a binary frame", "a text frame with a JSON object")
     table = decode_json(said)
-    fields = Fields(table, faults, known=KNOWN_FIELDS)
     if not isinstance(table, Mapping):
-        faults.raise_if_any()
-        raise AssertionError("a fault was noted")
+        faults.refuse("", describe(table), "a JSON object")
+    fields = Fields(table, faults, known=KNOWN_FIELDS)
     message_type = fields.choice("type", MESSAGE_TYPES, default="")
     if not fields.has("type"):
         faults.add("type", "is missing", ", ".join(MESSAGE_TYPES))

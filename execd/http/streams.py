@@ -22,7 +22,7 @@ from execd.http.framing import Dialect
 from execd.http.front import Front
 from execd.http.multi_feed import MultiFeed
 from execd.http.queries import QueryReader
-from execd.http.replaying import REPLAY_NAMES, check_replayable, open_replay, parse_rhythm
+from execd.http.replaying import open_replay, read_rhythm
 from execd.http.schemas import API
 from execd.http.sse import CONTENT_TYPE, HEADERS, NATIVE, EventStreamBody, Feed, JournalFeed, Pace
 from execd.ports import ExecutionRecord, Subscription
@@ -95,12 +95,7 @@ class StreamRoutes:
     async def stream(self, execution_id: str) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
         record = await find_visible(self._front, identity, execution_id)
-        query = QueryReader(request, known=(*QUERY_NAMES, *REPLAY_NAMES))
-        rhythm = parse_rhythm(query)
-        query.finish()
-        if rhythm is not None:
-            check_replayable(record)
-        return await self._answer([record], identity, rhythm=rhythm)
+        return await self._answer([record], identity, rhythm=read_rhythm(request, record))
 
     async def multi_stream(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)

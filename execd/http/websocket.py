@@ -13,12 +13,12 @@ from quart import Quart, websocket
 from execd.core.codec import encode_json
 from execd.core.errors import ExecdError
 from execd.http.access import Identity, Role
-from execd.http.credentials import check_request_host, check_request_origin, require
+from execd.http.credentials import admit_socket
 from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
-from execd.http.replaying import REPLAY_NAMES, check_replayable, parse_rhythm
+from execd.http.replaying import read_rhythm
 from execd.http.schemas import API
 from execd.http.socket_session import CLOSE_CODES, Place, SocketSession, error_message
 from execd.http.streams import pace_of
@@ -44,7 +44,7 @@ class SocketRoutes:
         """Follow one execution and steer it; closes with 1000 after `result_stored`."""
         with self._front.streams.count():
             try:
-                identity = await self._admit()
+                identity = await admit_socket(self._front, websocket, Role.VIEWER)
                 record = await find_visible(self._front, identity, execution_id)
                 place = _read_place(record)
             except ExecdError as error:
@@ -56,19 +56,12 @@ class SocketRoutes:
         """Follow and steer whatever the client names in its messages."""
         with self._front.streams.count():
             try:
-                identity = await self._admit()
+                identity = await admit_socket(self._front, websocket, Role.VIEWER)
                 QueryReader(websocket, known=()).finish()
             except ExecdError as error:
                 await refuse(error)
             else:
                 await self._run(identity, only=None, place=Place())
-
-    async def _admit(self) -> Identity:
-        """Check host, origin and credential, before anything is said."""
-        check_request_host(self._front, websocket)
-        if "Authorization" not in websocket.headers:
-            check_request_origin(self._front, websocket)
-        return await require(self._front, websocket, Role.VIEWER)
 
     async def _run(self, identity: Identity, *, only: ExecutionRecord | None, place: Place) -> None:
         await websocket.accept()
@@ -89,10 +82,6 @@ async def refuse(error: ExecdError) -> None:
 
 
 def _read_place(record: ExecutionRecord) -> Place:
-    query = QueryReader(websocket, known=(*QUERY_NAMES, *REPLAY_NAMES))
-    rhythm = parse_rhythm(query)
-    query.finish()
-    if rhythm is not None:
-        check_replayable(record)
+    rhythm = read_rhythm(websocket, record)
     found = find_cursor(None, [(name, websocket.args.get(name)) for name in QUERY_NAMES])
     return Place(parse_cursor(found, [record.head_seq])[0], rhythm)

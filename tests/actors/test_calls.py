@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from execd.adapters.memory_store import MemoryStore
-from execd.core.events import Event, ExecutionId, NodeOutput, ResultStored, Status
+from execd.core.events import Event, NodeOutput, Status
 from execd.core.requests import parse_request
 from execd.core.script_fields import ScriptTools
 from execd.core.specs import Limits
@@ -29,7 +29,8 @@ from execd.ports import (
     Resume,
 )
 from execd.settings import Settings, load_runtimes
-from tests.support.engines import World, open_world
+from tests.support.engines import open_world
+from tests.support.performers import finish
 from tests.support.scripted_callers import ScriptedCallers, ok, said
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
@@ -67,12 +68,6 @@ async def a_second(request: HttpRequest) -> HttpAnswer:
 async def never(request: HttpRequest) -> HttpAnswer:
     await trio.sleep_forever()
     raise AssertionError
-
-
-async def finish(world: World, execution_id: ExecutionId) -> tuple[list[Event], ResultStored]:
-    events = await world.watch(execution_id)
-    assert isinstance(events[-1].data, ResultStored)
-    return events, events[-1].data
 
 
 def types_of(contents: MemoryStore) -> list[str]:

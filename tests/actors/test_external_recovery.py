@@ -10,12 +10,13 @@ import trio.testing
 
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import ConflictError
-from execd.core.events import DeclaredNode, Event, ExecutionId, NodeCompleted, NodeId, NodeStarted, ResultStored, Status
+from execd.core.events import DeclaredNode, NodeCompleted, NodeId, NodeStarted, Status
 from execd.core.external import ExternalSpec
 from execd.core.job_reports import EndReport, NodeReport, ProgressReport, ReportedEnd, ReportedNode
 from execd.ports import Cancel, Pause, Report
 from tests.actors.test_workflow_recovery import only, reopened
-from tests.support.engines import World, open_world
+from tests.support.engines import open_world
+from tests.support.performers import finish
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
 
@@ -54,13 +55,6 @@ async def live(contents: MemoryStore, *reports: Report, begin: bool = False, sec
             await trio.sleep(seconds)
             store.dies_at = 0
             killed.cancel()
-
-
-async def finish(world: World, execution_id: ExecutionId) -> tuple[list[Event], ResultStored]:
-    events = await world.watch(execution_id)
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert isinstance(events[-1].data, ResultStored)
-    return events, events[-1].data
 
 
 async def test_an_engine_reports_through_any_number_of_lives(autojump_clock: trio.testing.MockClock) -> None:

@@ -12,7 +12,7 @@ import trio.testing
 from execd.adapters.memory_store import MemoryStore
 from execd.core.errors import ConflictError, InvalidRequestError
 from execd.core.event_parts import Prompt
-from execd.core.events import Event, ExecutionId, NodeCompleted, NodeId, ResultStored, Status
+from execd.core.events import ExecutionId, NodeCompleted, NodeId, Status
 from execd.core.graph import Need, Node
 from execd.core.nodes import type_of
 from execd.core.nodes.scripts import StepSpec
@@ -20,7 +20,8 @@ from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.specs import Limits, RetryPolicy, ScriptSpec
 from execd.core.workflows import WorkflowSpec, store_node
 from execd.ports import Pause, ProvideInput, Resume
-from tests.support.engines import EPOCH, World, open_world
+from tests.support.engines import EPOCH, open_world
+from tests.support.performers import finish
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore
 
@@ -91,13 +92,6 @@ async def begin(
 def only(contents: MemoryStore) -> ExecutionId:
     (execution_id,) = contents.records
     return execution_id
-
-
-async def finish(world: World, execution_id: ExecutionId) -> tuple[list[Event], ResultStored]:
-    events = await world.watch(execution_id)
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert isinstance(events[-1].data, ResultStored)
-    return events, events[-1].data
 
 
 async def test_no_finished_node_runs_again_however_often_execd_dies(autojump_clock: trio.testing.MockClock) -> None:

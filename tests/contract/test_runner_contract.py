@@ -339,7 +339,7 @@ async def test_memory_is_limited(runner: LocalRunner) -> None:
 async def test_a_fork_bomb_is_bounded(runner: LocalRunner, kind: str) -> None:
     """Processes are the one resource that takes the whole machine down in a second."""
     if kind == "none" and not runner.machine.bounds_processes:
-        pytest.skip("without sandbox and cgroup nothing bounds processes, and the doctor says so")
+        pytest.skip("without sandbox and cgroup nothing bounds processes; `execd doctor` says how to get one")
     source = """
 import os, time
 made = 0

@@ -163,7 +163,7 @@ for request in (0x5412, 0x5412 | 1 << 32):
     if libc.ioctl(slave, ctypes.c_ulong(request), b"x") == 0 or ctypes.get_errno() != errno.EPERM: print("ioctl", hex(request))
 """
     if os.uname().machine != "x86_64":
-        pytest.skip("call numbers of x86_64")
+        pytest.skip("these are call numbers of x86_64: `make test` on such a machine")
 
     seen = await run(runner, source)
 
@@ -353,7 +353,7 @@ async def wait_for_workers_to_end() -> None:
 async def test_root_is_refused_as_the_user_of_sandboxes(tmp_path: Path) -> None:
     """Bubblewrap started by uid 0 is no sandbox, so there is no sandbox."""
     if os.geteuid() != 0:
-        pytest.skip("only root can be refused")
+        pytest.skip("only root can be refused: `sudo make test`")
 
     async with open_runner(tmp_path, "cold", uid=0) as runner:
         report = await runner.report()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
+from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.http.app import ExecdApp
 
 
@@ -118,3 +119,8 @@ async def open_call(
         nursery.start_soon(serve)
         yield answer
         has_gone.set()
+
+
+def events_of(answer: Answer) -> list[ServerSentEvent]:
+    """Read a stream's blocks."""
+    return EventStreamParser().feed(answer.body)

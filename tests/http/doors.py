@@ -157,3 +157,11 @@ async def read_until(stream: trio.SocketStream, part: bytes) -> bytes:
         assert chunk, found
         found += chunk
     return found
+
+
+async def follow(door: Door, target: str, **headers: str) -> Answer:
+    """Follow a stream to its end."""
+    with trio.fail_after(3600 * 24):
+        async with door.open(target, **headers) as answer:
+            await answer.is_over.wait()
+    return answer

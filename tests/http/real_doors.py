@@ -10,7 +10,6 @@ from typing import Any
 
 import trio
 
-from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.events import Event, ExecutionId, ResultStored, WorkspaceId
 from execd.http.access import Role, issue_token
 from execd.http.app import ExecdApp, make_app
@@ -77,11 +76,6 @@ async def open_doors(world: World, **config: Any) -> Doors:
     """Open doors for somebody who may run; `config` changes their configuration."""
     app = make_app(world.engine, RUNTIMES, replace(CONFIG, **config), now=virtual_now, uniform=lambda _low, high: high)
     return await Doors(app, world, {}).another(user="u", role=Role.RUNNER)
-
-
-def events_of(answer: Answer) -> list[ServerSentEvent]:
-    """Read a stream's blocks."""
-    return EventStreamParser().feed(answer.body)
 
 
 @dataclass

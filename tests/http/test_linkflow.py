@@ -7,27 +7,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from execd.client_sse import EventStreamParser, ServerSentEvent
 from execd.core.events import ExecutionId, NodeCompleted, NodeOutput, NodeStarted, Status
-from tests.http.asgi import Answer, call
-from tests.http.doors import Door, make_door, open_server
+from tests.http.asgi import call, events_of
+from tests.http.doors import Door, follow, make_door, open_server
 
 NODE_END = NodeCompleted(duration_ms=1, output={"body": "x"})
 
 
 def path_of(execution_id: str, workspace: str = "w") -> str:
     return f"/api/v1/workspaces/{workspace}/executions/{execution_id}/stream"
-
-
-def blocks_of(answer: Answer) -> list[ServerSentEvent]:
-    return EventStreamParser().feed(answer.body)
-
-
-async def follow(door: Door, target: str, **headers: str) -> Answer:
-    with trio.fail_after(3600 * 24):
-        async with door.open(target, **headers) as answer:
-            await answer.is_over.wait()
-    return answer
 
 
 async def begun() -> tuple[Door, ExecutionId]:
@@ -47,7 +35,7 @@ async def test_a_stream_begins_with_connected_and_ends_with_the_stored_result() 
         await door.engine.finish(execution_id)
         await answer.is_over.wait()
 
-    assert [(block.id, block.name) for block in blocks_of(answer)] == [
+    assert [(block.id, block.name) for block in events_of(answer)] == [
         ("", "connected"),
         ("2", "node.started"),
         ("4", "node.completed"),
@@ -67,8 +55,8 @@ async def test_connected_comes_at_once() -> None:
     async with door.open(path_of(execution_id), last_event_id="4") as answer:
         await answer.wait_for(b"event: connected")
 
-    assert blocks_of(answer)[0].name == "connected"
-    assert msgspec.json.decode(blocks_of(answer)[0].data)["status"] == "running"
+    assert events_of(answer)[0].name == "connected"
+    assert msgspec.json.decode(events_of(answer)[0].data)["status"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +83,7 @@ async def test_a_cursor_is_exclusive_and_a_foreign_one_is_none(query: str, heade
 
     answer = await follow(door, path_of(execution_id) + query, **({"last_event_id": header} if header else {}))
 
-    assert [block.id for block in EventStreamParser().feed(answer.body)][1:] == ids[1:]
+    assert [block.id for block in events_of(answer)][1:] == ids[1:]
 
 
 @pytest.mark.behaviour(9)
@@ -105,7 +93,7 @@ async def test_a_reconnect_with_the_terminal_id_is_told_to_stop() -> None:
     await door.engine.finish(execution_id)
     answer = await follow(door, path_of(execution_id))
 
-    again = await door.ask("GET", path_of(execution_id), last_event_id=blocks_of(answer)[-1].id)
+    again = await door.ask("GET", path_of(execution_id), last_event_id=events_of(answer)[-1].id)
 
     assert (again.status, again.body) == (204, b"")
 
@@ -115,13 +103,13 @@ async def test_a_break_anywhere_loses_and_repeats_nothing(broken_after: int) -> 
     """Whatever block was the last to arrive, and whatever was passed over in silence after it."""
     door, execution_id = await begun()
     await door.engine.finish(execution_id)
-    whole = blocks_of(await follow(door, path_of(execution_id)))
+    whole = events_of(await follow(door, path_of(execution_id)))
     seen = [block for block in whole[1:] if int(block.id) <= broken_after]
     cursor = {"last_event_id": seen[-1].id} if seen else {}
 
     answer = await door.ask("GET", path_of(execution_id), role="viewer", **cursor)
 
-    rest = blocks_of(answer)[1:] if answer.status == 200 else []
+    rest = events_of(answer)[1:] if answer.status == 200 else []
     assert [block.id for block in (*seen, *rest)] == ["2", "4", "6"]
 
 
@@ -160,7 +148,7 @@ async def test_a_ticket_opens_it() -> None:
     answer = await call(door.app, "GET", f"{path_of(execution_id)}?ticket={ticket}")
     again = await call(door.app, "GET", f"{path_of(execution_id)}?ticket={ticket}")
 
-    assert blocks_of(answer)[-1].name == "execution.completed"
+    assert events_of(answer)[-1].name == "execution.completed"
     assert again.status == 401
 
 
@@ -187,7 +175,7 @@ async def test_a_connection_ends_of_age_and_says_so(autojump_clock: MockClock) -
 
     answer = await follow(door, path_of(execution_id))
 
-    last = blocks_of(answer)[-1]
+    last = events_of(answer)[-1]
     assert (last.name, msgspec.json.decode(last.data)["reason"]) == ("timeout", "lifetime")
     assert b"id: 4\n" in answer.body.split(b"event: timeout")[0]
     assert b"id:" not in answer.body.split(b"event: timeout")[1]
@@ -204,7 +192,7 @@ async def test_an_early_end_is_announced(reason: str) -> None:
         door.engine.evict_all(reason)
         await answer.is_over.wait()
 
-    data = msgspec.json.decode(blocks_of(answer)[-1].data)
+    data = msgspec.json.decode(events_of(answer)[-1].data)
     assert (data["reason"], data["last_seq"]) == (reason, 4)
 
 

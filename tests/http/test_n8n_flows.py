@@ -13,17 +13,12 @@ from execd.core.nodes.n8n import find_flow_type
 from execd.http.dialects.n8n_catalogue import CATEGORIES, NODE_TYPES
 from tests.support.flow_doors import FlowDoor, open_flow_door
 from tests.support.flows import TRIGGER, drawn
+from tests.support.performers import until_stopped
 from tests.support.scripted_runner import ScriptedPod
 
 FLOWS = "/api/v1/flows/"
 RUNS = "/api/v1/executions/"
 FLOW = drawn(TRIGGER, ("r", "response-data", {"body": "{{trigger.name}}"}), description="says it", template_id=3)
-
-
-async def until_stopped(pod: ScriptedPod) -> None:
-    """As a program that never ends by itself."""
-    await pod.stop_asked.wait()
-    await pod.exit(signal=15, cancelled=True)
 
 
 def test_a_flow_id_and_its_definition_spell_one_number() -> None:
@@ -35,6 +30,14 @@ def test_a_flow_id_and_its_definition_spell_one_number() -> None:
     assert definition_of("def-000000007") == "def-000000007"
     assert definition_of("my flow") == "my flow"
     assert definition_of(str(10**30)) == str(10**30)
+
+
+async def test_a_flow_id_of_thousands_of_digits_is_unknown() -> None:
+    """Python reads no such number, and refuses with an error of its own: it must not become one of the server."""
+    async with open_flow_door() as door:
+        endless = "9" * 5000
+        assert (await door.ask("GET", f"{FLOWS}{endless}")).status == 404
+        assert (await door.ask("GET", f"/api/v1/executions/?flow_id={endless}")).status < 500
 
 
 async def test_a_flow_is_kept_as_it_was_drawn_and_found_by_each_of_its_names() -> None:

@@ -15,6 +15,7 @@ from execd.http.server import Bound
 from execd.ports import Cancel
 from tests.support.flow_doors import HookReader, open_flow_door, serve_flows
 from tests.support.flows import TRIGGER, drawn
+from tests.support.performers import until_stopped
 from tests.support.scripted_runner import ScriptedPod
 
 pytestmark = pytest.mark.slow
@@ -27,12 +28,6 @@ def many(count: int, *, text: str = "") -> dict[str, Any]:
         (f"n{i}", "logic-transform", {"mappings": {"i": i, "text": text, "of": "{{trigger.x}}"}}) for i in range(count)
     ]
     return drawn(TRIGGER, *nodes, edges=" ".join(f"trigger_1>n{i}" for i in range(count)))
-
-
-async def until_stopped(pod: ScriptedPod) -> None:
-    """As a program that never ends by itself."""
-    await pod.stop_asked.wait()
-    await pod.exit(signal=15, cancelled=True)
 
 
 @pytest.mark.behaviour(54)

@@ -15,6 +15,7 @@ from tests.http.asgi import call
 from tests.support.engines import TEST_SETTINGS, with_stream
 from tests.support.flow_doors import FlowDoor, frames, open_flow_door, shown
 from tests.support.flows import TRIGGER, drawn
+from tests.support.performers import until_stopped
 from tests.support.scripted_runner import ScriptedPod
 
 HELLO = drawn(
@@ -26,12 +27,6 @@ CODE = drawn(TRIGGER, ("code_1", "action-code", {"code": "x"}), ("r", "response-
 
 ROUNDING_S = 1e-9
 """Of differences of moments on a clock that does not begin at 0."""
-
-
-async def until_stopped(pod: ScriptedPod) -> None:
-    """As a program that never ends by itself."""
-    await pod.stop_asked.wait()
-    await pod.exit(signal=15, cancelled=True)
 
 
 async def break_down(pod: ScriptedPod) -> None:

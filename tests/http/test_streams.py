@@ -10,28 +10,15 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from execd.client_sse import EventStreamParser, ServerSentEvent
-from tests.http.asgi import Answer, open_call
-from tests.http.doors import Door, make_door
+from tests.http.asgi import Answer, events_of, open_call
+from tests.http.doors import follow, make_door
 from tests.http.fake_engine import EPOCH
 
 URL = "/api/v1/executions"
 
 
-def events_of(answer: Answer) -> list[ServerSentEvent]:
-    return EventStreamParser().feed(answer.body)
-
-
 def ids_of(answer: Answer) -> list[str]:
     return [event.id for event in events_of(answer)]
-
-
-async def follow(door: Door, target: str, **headers: str) -> Answer:
-    """Follow a stream to its end."""
-    with trio.fail_after(3600 * 24):
-        async with door.open(target, **headers) as answer:
-            await answer.is_over.wait()
-    return answer
 
 
 async def test_a_stream_has_every_event_and_ends() -> None:

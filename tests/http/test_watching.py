@@ -20,8 +20,8 @@ from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.http.access import Role
 from execd.http.sse import EventStreamBody, JournalFeed
 from execd.ports import Cancel
-from tests.http.asgi import Answer, call, open_call
-from tests.http.real_doors import RUNS, Doors, events_of, open_doors
+from tests.http.asgi import Answer, call, events_of, open_call
+from tests.http.real_doors import RUNS, Doors, open_doors
 from tests.support.engines import TEST_SETTINGS, World, open_world, with_stream
 from tests.support.scripted_runner import ScriptedPod
 from tests.support.stores import TroubledStore

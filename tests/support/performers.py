@@ -49,7 +49,7 @@ async def perform(pod: ScriptedPod) -> None:
             return
         await pod.write(f"{word}\n".encode())
         with trio.move_on_after(float(word)):
-            await _wait_stopped(pod)
+            await until_stopped(pod)
             return
     await pod.exit(0)
 
@@ -66,12 +66,13 @@ async def _end(pod: ScriptedPod, word: str) -> None:
         case "defect":
             await pod._tx.send("not a frame")  # type: ignore[arg-type] # the defect
         case "hang":
-            await _wait_stopped(pod)
+            await until_stopped(pod)
         case _:
             await pod.exit(0)
 
 
-async def _wait_stopped(pod: ScriptedPod) -> None:
+async def until_stopped(pod: ScriptedPod) -> None:
+    """As a program that never ends by itself."""
     await pod.stop_asked.wait()
     await pod.exit(signal=15, cancelled=True)
 
@@ -79,6 +80,7 @@ async def _wait_stopped(pod: ScriptedPod) -> None:
 async def finish(world: World, execution_id: ExecutionId) -> tuple[list[Event], ResultStored]:
     """Follow an execution to its end."""
     events = await world.watch(execution_id)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[-1].data, ResultStored)
     return events, events[-1].data
 

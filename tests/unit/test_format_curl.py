@@ -18,8 +18,9 @@ from execd.core.errors import InvalidRequestError, PayloadTooLargeError
 from execd.core.formats.credentials import Credentials
 from execd.core.formats.curl_export import export_curl, quote_for_bash
 from execd.core.formats.curl_import import MAX_CURL_CHARS, import_curl
-from execd.core.formats.drafting import MAX_STEPS, Imported
+from execd.core.formats.drafting import MAX_STEPS
 from tests.support.echo_server import ReceivedRequest, serve_echo
+from tests.support.imports import remarks
 
 URL = "https://api.example.com/x"
 
@@ -28,10 +29,6 @@ def first_step(text: str) -> dict[str, Any]:
     """Give the first step, credentials and all, without what names it."""
     node = import_curl(text, credentials=Credentials.AS_WRITTEN).config["nodes"][0]
     return {key: value for key, value in node.items() if key not in {"id", "name"}}
-
-
-def remarks(imported: Imported) -> str:
-    return "\n".join(f"{note.path}: {note.message}" for note in imported.notes)
 
 
 FORM = {"Content-Type": "multipart/form-data"}
@@ -311,7 +308,9 @@ def test_our_quoting_is_read_back_by_ourselves(text: str) -> None:
         assert shlex.split(word) == [text]
 
 
-needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
+needs_curl = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("bash")), reason="`scripts/system-packages curl bash` brings them"
+)
 
 
 async def run_script(
@@ -418,7 +417,7 @@ async def test_the_real_curl_sends_exactly_what_the_flow_would() -> None:
 
 @needs_curl
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+@pytest.mark.skipif(not shutil.which("jq"), reason="`scripts/system-packages jq` brings it")
 async def test_the_script_takes_tokens_out_of_answers_and_secrets_from_the_shell() -> None:
     """A script that stops after the login is no use; one that holds the password is worse."""
     base = "{{ .vars.base }}"

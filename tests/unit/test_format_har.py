@@ -14,6 +14,7 @@ from execd.core.errors import InvalidRequestError, PayloadTooLargeError
 from execd.core.formats.credentials import Credentials
 from execd.core.formats.drafting import MAX_STEPS, Imported
 from execd.core.formats.har_import import MAX_HAR_CHARS, Keep, import_har
+from tests.support.imports import remarks, step_of
 
 CHECKOUT = (Path(__file__).parent / "formats" / "checkout.har").read_text()
 
@@ -21,14 +22,6 @@ CHECKOUT = (Path(__file__).parent / "formats" / "checkout.har").read_text()
 @pytest.fixture(scope="module")
 def checkout() -> Imported:
     return import_har(CHECKOUT)
-
-
-def step_of(imported: Imported, step_id: str) -> dict[str, Any]:
-    return next(node for node in imported.config["nodes"] if node["id"] == step_id)
-
-
-def remarks(imported: Imported) -> str:
-    return "\n".join(f"{note.path}: {note.message}" for note in imported.notes)
 
 
 def entry(url: str = "http://h/a", **changes: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from execd.core.errors import InvalidRequestError, PayloadTooLargeError
 from execd.core.formats.drafting import MAX_INPUT_CHARS, MAX_STEPS, Imported
 from execd.core.formats.openapi_import import import_openapi
+from tests.support.imports import remarks, step_of
 
 FILES = Path(__file__).parent / "formats"
 
@@ -20,14 +21,6 @@ FILES = Path(__file__).parent / "formats"
 @pytest.fixture(scope="module")
 def library() -> Imported:
     return import_openapi((FILES / "library.openapi.yaml").read_text())
-
-
-def step_of(imported: Imported, step_id: str) -> dict[str, Any]:
-    return next(node for node in imported.config["nodes"] if node["id"] == step_id)
-
-
-def remarks(imported: Imported) -> str:
-    return "\n".join(f"{note.path}: {note.message}" for note in imported.notes)
 
 
 def document(paths: Any = None, **root: Any) -> str:

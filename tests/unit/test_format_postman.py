@@ -15,6 +15,7 @@ from execd.core.formats.drafting import MAX_INPUT_CHARS, MAX_STEPS, Imported
 from execd.core.formats.postman_export import export_collection, export_environment
 from execd.core.formats.postman_import import import_collection, import_environment
 from execd.core.formats.postman_scripts import read_script
+from tests.support.imports import remarks, step_of
 
 FILES = Path(__file__).parent / "formats"
 SHOP = (FILES / "shop.postman_collection.json").read_text()
@@ -34,17 +35,9 @@ def first_step(*items: Any, **root: Any) -> dict[str, Any]:
     return step
 
 
-def remarks(imported: Imported) -> str:
-    return "\n".join(f"{note.path}: {note.message}" for note in imported.notes)
-
-
 @pytest.fixture(scope="module")
 def shop() -> Imported:
     return import_collection(SHOP, environments=[STAGING])
-
-
-def step_of(imported: Imported, step_id: str) -> dict[str, Any]:
-    return next(node for node in imported.config["nodes"] if node["id"] == step_id)
 
 
 def test_folders_become_one_line_of_steps(shop: Imported) -> None:

@@ -13,6 +13,13 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "execd"
 TESTS = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BESIDE_MODULES = [
+    path
+    for folder in ("bench", "chaos", "examples", "scripts", "tests")
+    for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
+    if path.read_text() and not path.name.startswith("test_") and path.parent.name != "simulation"
+]
+"""What is read like the package. A file of tests is a list and may be longer."""
 VAGUE_NAMES = {"utils", "helpers", "common", "base", "manager", "service", "misc"}
 
 
@@ -24,20 +31,20 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE.parent).as_posix()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *BESIDE_MODULES], ids=name_of)
 def test_a_module_is_one_idea_of_at_most_four_hundred_lines(path: Path) -> None:
     """Somebody decides in five minutes whether to stay; a long module is two."""
     assert len(path.read_text().splitlines()) <= 400
     assert not VAGUE_NAMES & set(path.stem.split("_"))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *BESIDE_MODULES], ids=name_of)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     """The first lines answer what it is for, who owns its state and what it may not do."""
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *BESIDE_MODULES], ids=name_of)
 def test_no_function_is_longer_than_sixty_lines(path: Path) -> None:
     """About ten, rarely thirty, never sixty."""
     functions = [node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -107,6 +114,18 @@ def test_every_test_has_a_sentence() -> None:
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
     ]
+    assert silent == []
+
+
+def test_every_skip_names_the_command_that_would_run_it() -> None:
+    """What is skipped is not shown to hold; whoever reads the report must be able to have it shown."""
+    silent = []
+    for path in TESTS.rglob("*.py"):
+        for node in nodes(path):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".skip", ".skipif", ".importorskip")):
+                words = [ast.unparse(word) for word in (*node.args, *(keyword.value for keyword in node.keywords))]
+                if not any(re.search(r"`[^`]+`", word) for word in words):
+                    silent.append(f"{path.name} line {node.lineno}")
     assert silent == []
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("planted_bugs", ROOT / "scripts/planted_bugs.py")
+    spec = importlib.util.spec_from_file_location("planted", ROOT / "scripts/planted/__init__.py")
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

@@ -7,7 +7,6 @@ A flow's id is the number that its definition's id spells in base 36, so both na
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from execd.core.definitions import Draft
 from execd.core.dialects.n8n_flows import DRAWING_KIND, FlowWarning, parse_drawing
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.fields import Faults, Fields, describe, summarise
+from execd.core.ids import DEFINITION_ID, TAILS, spell_tail
 from execd.core.parsing import read_name
 from execd.core.script_fields import ScriptTools
 
@@ -25,11 +25,7 @@ ARCHIVED = "archived"
 KEPT = ("description", "status", "template_id", "channel_id", "data")
 """What a flow has besides its name; anything else that comes with one is ignored."""
 MAX_DESCRIPTION_CHARS = 10_000
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LENGTH = 9
-_MAX_NUMBER = len(_DIGITS) ** _LENGTH
-"""About 2**46.5: a browser keeps every such number exactly."""
-_ID = re.compile(r"def-[0-9a-z]{9}", re.ASCII)
+MAX_ID_CHARS = 200
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -49,18 +45,17 @@ class FlowDraft(msgspec.Struct, frozen=True):
 def definition_of(flow_id: int | str) -> str:
     """Give the id, or else the name, of the definition that a flow id means: a number, as text too, or the id itself."""
     text = str(flow_id)
-    if not (text.isascii() and text.isdigit()) or int(text) >= _MAX_NUMBER:
+    # Python reads no number of thousands of digits
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_ID_CHARS
+    if not is_number or int(text) >= TAILS:
         return text
-    number, spelled = int(text), ""
-    while number:
-        number, digit = divmod(number, len(_DIGITS))
-        spelled = _DIGITS[digit] + spelled
-    return f"def-{spelled.rjust(_LENGTH, '0')}"
+    return f"def-{spell_tail(int(text))}"
 
 
 def flow_id_of(definition: str) -> int | str:
     """Give the flow id of a definition: its number; of an id that spells none, the id."""
-    return int(definition.removeprefix("def-"), 36) if _ID.fullmatch(definition) else definition
+    found = DEFINITION_ID.fullmatch(definition)
+    return int(found[1], 36) if found else definition
 
 
 def parse_flow_id(value: object, faults: Faults, *, path: str = "flow_id") -> str:
@@ -68,7 +63,7 @@ def parse_flow_id(value: object, faults: Faults, *, path: str = "flow_id") -> st
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if is_number or (isinstance(value, str) and 0 < len(value) <= 200):
+    if is_number or (isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS):
         return definition_of(value if isinstance(value, int | str) else "")
     faults.add(path, "is missing" if value is None else describe(value), "the id of a flow: a number or text")
     return ""
@@ -101,7 +96,7 @@ def _parse(body: object, saved: Mapping[str, Any], tools: ScriptTools) -> FlowDr
     whole = {**saved, **{name: changes[name] for name in ("name", *KEPT) if name in changes}}
     if not whole.get("name") and not faults.found:
         faults.add("name", "is missing", "one line of text")
-    if _ID.fullmatch(str(whole.get("name"))):
+    if DEFINITION_ID.fullmatch(str(whole.get("name"))):
         faults.add("name", "looks like an id", "one line of text that is no id")
     read_name(fields)
     fields.text("description", max_chars=MAX_DESCRIPTION_CHARS, accepted="text")

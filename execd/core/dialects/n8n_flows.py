@@ -78,9 +78,7 @@ def parse_drawing(body: object, tools: ScriptTools) -> FlowRequest:
     """
     faults = Faults()
     if not isinstance(body, Mapping):
-        faults.add("", describe(body), "a flow: {name, data: {nodes, edges}}")
-        faults.raise_if_any()
-        raise AssertionError("a fault was noted")
+        faults.refuse("", describe(body), "a flow: {name, data: {nodes, edges}}")
     fields = Fields(body, faults, known=body)
     inner = body.get("data")
     graph = fields if inner is None else Fields(inner, faults, known=_names(inner), path="data")

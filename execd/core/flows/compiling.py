@@ -6,7 +6,6 @@ rows of data the chain is the body that runs once for each row.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from execd.core.flows.retries import read_policy
 from execd.core.flows.specs import FlowSpec
 from execd.core.flows.steps import Step, StepOptions
 from execd.core.graph import Graph, Need, Node, OnError
+from execd.core.ids import NODE_ID
 from execd.core.nodes.flow_steps import (
     FlowPromptSpec,
     FlowRowEndSpec,
@@ -31,7 +31,6 @@ from execd.core.nodes.flow_steps import (
 from execd.core.nodes.kinds import AFTER
 
 ROWS, ROW_END, VERDICT = NodeId("rows"), NodeId("row.end"), NodeId("rows.verdict")
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 MAX_LABEL_CHARS = 200
 
 
@@ -59,10 +58,10 @@ def flow_graph(spec: FlowSpec) -> Graph:
 def step_ids(config: Mapping[str, Any]) -> tuple[NodeId, ...]:
     """Name the node of every step, `finally` included: its own id where that is a name, else `step-N`."""
     listed = [js_text(table_of(node).get("id", "")) for node in _listed(config)]
-    taken = {name for name in listed if _ID.fullmatch(name)}
+    taken = {name for name in listed if NODE_ID.fullmatch(name)}
     found: list[NodeId] = []
     for index, name in enumerate(listed):
-        if not _ID.fullmatch(name) or name in found:
+        if not NODE_ID.fullmatch(name) or name in found:
             name = f"step-{index + 1}"
             while name in taken:
                 name += "-"

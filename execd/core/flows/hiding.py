@@ -10,7 +10,7 @@ from typing import Any
 from execd.core.masking import BLOT
 
 _SECRET_NAME = re.compile(
-    r"authorization|cookie|passw|secret|token|api[-_]?key|apikey|credential|private[-_]?key|access[-_]?key",
+    r"authorization|cookie|passw|secret|token|api[-_]?key|credential|private[-_]?key|access[-_]?key",
     re.IGNORECASE,
 )
 _QUERY = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]*)")

@@ -10,9 +10,10 @@ from typing import Any, ParamSpec
 
 from quart import Request, Response
 
-from execd.core.errors import ExecdError, FieldFault, InvalidRequestError, OverloadedError
+from execd.core.errors import ExecdError, FieldFault, InvalidRequestError
 from execd.http.answers import json_response
 from execd.http.config import HttpConfig
+from execd.http.problems import refusal_headers
 from execd.http.schemas import check_length, decode_json
 
 P = ParamSpec("P")
@@ -38,16 +39,9 @@ def in_fastapi_shape(handler: Handler[P]) -> Handler[P]:
 
 def refusal(error: ExecdError) -> Response:
     """Give the answer to a refused request."""
-    headers: dict[str, str] = {}
-    if isinstance(error, OverloadedError):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "1"
-    elif error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
     if error.faults and (isinstance(error, InvalidRequestError) or error.code == "definition_not_runnable"):
         return json_response({"detail": details_of(error.faults)}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    return json_response({"detail": error.message}, status=error.status, headers=headers)
+    return json_response({"detail": error.message}, status=error.status, headers=refusal_headers(error))
 
 
 def details_of(faults: Sequence[FieldFault]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from quart import Request, Response
 from quart_trio.wrappers import TrioRequest
 from werkzeug.exceptions import HTTPException
 
-from execd.core.errors import ExecdError, InvalidRequestError, OverloadedError, UnauthenticatedError
+from execd.core.errors import ExecdError, InvalidRequestError, UnauthenticatedError
 from execd.core.events import WorkspaceId
 from execd.core.fields import is_nested_deeper
 from execd.core.flows.js_values import is_truthy
@@ -30,6 +30,7 @@ from execd.http.credentials import authority_of, check_request_origin, identify
 from execd.http.dialects.flowsphere_steps import write_json
 from execd.http.front import Front
 from execd.http.origins import host_name, is_loopback
+from execd.http.problems import refusal_headers
 from execd.http.schemas import decode_json
 
 P = ParamSpec("P")
@@ -65,14 +66,7 @@ def in_flowsphere_shape(handler: Handler[P]) -> Handler[P]:
 
 def refusal(error: ExecdError) -> Response:
     """Give the answer to a refused request."""
-    headers: dict[str, str] = {}
-    if isinstance(error, OverloadedError):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "1"
-    elif error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
-    return refuse(error.message, status=error.status, headers=headers)
+    return refuse(error.message, status=error.status, headers=refusal_headers(error))
 
 
 def refuse(text: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:

@@ -33,14 +33,13 @@ from execd.core.workflows import WorkflowSpec, decode_spec
 from execd.http.access import Identity, Role
 from execd.http.answers import json_response
 from execd.http.credentials import require
-from execd.http.dialects.fastapi_shape import in_fastapi_shape, read_body
+from execd.http.dialects.fastapi_shape import in_fastapi_shape
 from execd.http.dialects.n8n_previews import preview_of
-from execd.http.dialects.n8n_runs import parse_start, start_flow
+from execd.http.dialects.n8n_runs import start_asked
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
-from execd.http.schemas import API, parse_idempotency_key
-from execd.http.streams import check_place
+from execd.http.schemas import API
 from execd.ports import Cancel, ExecutionFilter, ExecutionRecord
 
 MAX_SKIP = 10_000
@@ -100,10 +99,7 @@ class HistoryRoutes:
     async def run(self) -> Response:
         """Run a flow and answer when it is over. Who goes away stops nothing."""
         identity = await require(self._front, request, Role.RUNNER)
-        key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-        asked = parse_start(await read_body(request, self._front.config))
-        await check_place(self._front, identity)
-        record = await start_flow(self._front, identity, asked, key=key)
+        record = await start_asked(self._front, identity)
         await self._wait(record)
         return json_response(await self._detail(await self._front.engine.find(record.id) or record))
 

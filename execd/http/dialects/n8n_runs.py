@@ -22,7 +22,7 @@ from execd.core.fields import Faults, describe
 from execd.core.workflows import decode_spec
 from execd.http.access import Identity, Role
 from execd.http.boundary import resources_of
-from execd.http.credentials import check_request_host, check_request_origin, require
+from execd.http.credentials import admit_socket, require
 from execd.http.dialects.fastapi_shape import in_fastapi_shape, read_body
 from execd.http.dialects.n8n import (
     Drawing,
@@ -37,8 +37,9 @@ from execd.http.dialects.n8n import (
 from execd.http.dialects.n8n_feed import PacedFeed
 from execd.http.front import Front
 from execd.http.schemas import API, decode_json, parse_idempotency_key
+from execd.http.socket_line import SocketLine
 from execd.http.socket_session import CLOSE_CODES
-from execd.http.sse import CONTENT_TYPE, REVOKED, EventStreamBody, Pace
+from execd.http.sse import CONTENT_TYPE, EventStreamBody, Pace
 from execd.http.streams import check_place, pace_of, stream_response
 from execd.http.websocket import OTHER_CODE
 from execd.ports import EvictedError, ExecutionRecord, Submission, Subscription
@@ -63,9 +64,7 @@ def parse_start(body: object) -> RunAsked:
     """Read `{flow_id, input_data}`; anything else in it is ignored. Raises InvalidRequestError."""
     faults = Faults()
     if not isinstance(body, Mapping):
-        faults.add("", describe(body), "an object: {flow_id, input_data}")
-        faults.raise_if_any()
-        raise AssertionError("a fault was noted")
+        faults.refuse("", describe(body), "an object: {flow_id, input_data}")
     definition = parse_flow_id(body.get("flow_id"), faults)
     given = _parse_input(body, faults)
     faults.raise_if_any()
@@ -114,6 +113,14 @@ async def start_flow(front: Front, identity: Identity, asked: RunAsked, *, key: 
     return record
 
 
+async def start_asked(front: Front, identity: Identity) -> ExecutionRecord:
+    """Submit the run that the request at hand asks for."""
+    key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
+    asked = parse_start(await read_body(request, front.config))
+    await check_place(front, identity)
+    return await start_flow(front, identity, asked, key=key)
+
+
 class RunRoutes:
     """`POST /api/v1/executions/stream`, and `/ws/execute/{flow_id}` with and without the API's path before it."""
 
@@ -127,11 +134,7 @@ class RunRoutes:
 
     async def stream(self) -> Response:
         identity = await require(self._front, request, Role.RUNNER)
-        key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-        asked = parse_start(await read_body(request, self._front.config))
-        await check_place(self._front, identity)
-        record = await start_flow(self._front, identity, asked, key=key)
-        return await self._answer(record, identity)
+        return await self._answer(await start_asked(self._front, identity), identity)
 
     async def _answer(self, record: ExecutionRecord, identity: Identity) -> Response:
         """Stream an execution from its beginning. It has begun: what goes wrong now is told in the stream."""
@@ -162,7 +165,7 @@ class RunRoutes:
         with self._front.streams.count():
             await websocket.accept()
             try:
-                identity = await self._admit()
+                identity = await admit_socket(self._front, websocket, Role.RUNNER)
                 asked = await _hear_start(flow_id)
                 if asked is None:
                     await websocket.send(encode_message({"type": "error", "data": {"message": START}}))
@@ -176,12 +179,6 @@ class RunRoutes:
             else:
                 reason = await FlowSocket(self._front, record, flow_id, pace_of(self._front, identity)).run()
                 await websocket.close(CLOSE_CODES.get(reason, OTHER_CODE), reason)
-
-    async def _admit(self) -> Identity:
-        check_request_host(self._front, websocket)
-        if "Authorization" not in websocket.headers:
-            check_request_origin(self._front, websocket)
-        return await require(self._front, websocket, Role.RUNNER)
 
 
 def drawing_of_record(record: ExecutionRecord) -> Drawing:
@@ -204,41 +201,25 @@ async def _hear_start(flow_id: str) -> RunAsked | None:
 
 
 class FlowSocket:
-    """One run on one accepted socket. Owns: when something was last sent."""
+    """One run on one accepted socket. Owns: how far it was told."""
 
     def __init__(self, front: Front, record: ExecutionRecord, flow_id: str, pace: Pace) -> None:
         self._front = front
         self._record = record
         self._flow_id = flow_id
-        self._pace = pace
-        self._sent_at = trio.current_time()
         self._last_seq = 0
-        self._reason = "internal_error"
-        self._scope = trio.CancelScope()
+        self._line = SocketLine(pace, websocket.send, ping=self._encode({"type": "ping", "data": {}}))
 
     async def run(self) -> str:
         """Send every frame, and give the reason of the end (a key of `CLOSE_CODES`). Who leaves stops nothing."""
-        with self._scope:
+        with self._line.scope:
             async with trio.open_nursery() as nursery:
-                for task in (_read_on, self._keep_alive, self._end_in_time, self._end_when_revoked):
+                for task in (*self._line.watches, _read_on):
                     nursery.start_soon(task)
-                self._end(await self._follow())
-        if self._reason != "complete":
-            await self._send(broken_off(self._record.id, self._reason, self._last_seq))
-        return self._reason
-
-    def _end(self, reason: str) -> None:
-        self._reason = reason
-        self._scope.cancel()
-
-    async def _end_in_time(self) -> None:
-        await trio.sleep(self._pace.lifetime_s)
-        self._end(self._pace.lifetime_reason)
-
-    async def _end_when_revoked(self) -> None:
-        while await self._pace.may_stay():  # noqa: ASYNC110 - another process may revoke it, so there is nothing to wait for
-            await trio.sleep(self._pace.heartbeat_s)
-        self._end(REVOKED)
+                self._line.end(await self._follow())
+        if self._line.reason != "complete":
+            await self._send(broken_off(self._record.id, self._line.reason, self._last_seq))
+        return self._line.reason
 
     async def _follow(self) -> str:
         drawing, record = drawing_of_record(self._record), self._record
@@ -257,16 +238,12 @@ class FlowSocket:
         except ExecdError as error:
             return error.code
 
-    async def _keep_alive(self) -> None:
-        while True:
-            await trio.sleep_until(self._sent_at + self._pace.heartbeat_s)
-            if trio.current_time() >= self._sent_at + self._pace.heartbeat_s:
-                await self._send({"type": "ping", "data": {}})
-
     async def _send(self, frame: Frame) -> None:
-        self._sent_at = trio.current_time()
+        await self._line.send(self._encode(frame))
+
+    def _encode(self, frame: Frame) -> str:
         data = frame["data"] if frame["type"].startswith("nodeE") else {**frame["data"], "flowId": self._flow_id}
-        await websocket.send(encode_message({**frame, "data": data}))
+        return encode_message({**frame, "data": data})
 
 
 async def _read_on() -> None:
