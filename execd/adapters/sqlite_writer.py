@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
-import trio
 
 from execd.adapters.threads import DedicatedThread
 from execd.core.errors import StoreUnavailableError
@@ -68,8 +67,6 @@ class SqliteWriter:
         Cancellation: on the thread the deed goes on to its end, unseen.
         """
         is_synced = is_power_safe or self._is_power_safe
-        # Before the look whether the thread is idle: nobody may give it work between that look and the commit.
-        await trio.lowlevel.checkpoint()
         if not is_synced and self._may_be_in_place(size_bytes):
             with self._timed():
                 try:
