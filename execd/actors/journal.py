@@ -13,6 +13,7 @@ from itertools import islice
 
 import trio
 
+from execd.actors.announcements import is_stored
 from execd.actors.messages import StoreWrite, WriterMessage
 from execd.core.codec import number_fact
 from execd.core.errors import ExecdError
@@ -69,9 +70,8 @@ class Journal:
         """
         self._take_answers()
         after_seq = state.head_seq - len(facts)
-        events = tuple(
-            number_fact(self._execution_id, seq, fact) for seq, fact in enumerate(facts, start=after_seq + 1)
-        )
+        numbered = enumerate(facts, start=after_seq + 1)
+        events = tuple([number_fact(self._execution_id, seq, fact) for seq, fact in numbered])
         write = Append(
             execution_id=self._execution_id,
             epoch=self._epoch,
@@ -92,7 +92,7 @@ class Journal:
         """Give what tells when all that was handed over so far is stored; None when it is. For a task beside the saga, which
         goes on meanwhile; of a refusal the saga hears by itself."""
         newest = self._outstanding[-1] if self._outstanding else None
-        return None if newest is None or _is_stored(newest) else newest
+        return None if newest is None or is_stored(newest) else newest
 
     async def wait_nearly_stored(self) -> None:
         """Wait until at most one record is outstanding: whoever has much to tell lets others' writes come between its own.
@@ -116,7 +116,7 @@ class Journal:
             self._outstanding.popleft()
 
     def _note(self, reply: Reply[WriteOutcome]) -> None:
-        if not _is_stored(reply):
+        if not is_stored(reply):
             self._refused.put(reply)
 
     def _take_answers(self) -> None:
@@ -126,7 +126,3 @@ class Journal:
     def _check(self, outcome: WriteOutcome) -> None:
         if not isinstance(outcome, Stored):
             raise FencedError(f"a write to {self._execution_id} was refused: {outcome}")
-
-
-def _is_stored(reply: Reply[WriteOutcome]) -> bool:
-    return reply.is_answered and not reply.has_failed and isinstance(reply.value, Stored)
