@@ -36,7 +36,9 @@ def read_executions(path: Path) -> Iterator[Stored]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         keys = db.execute("SELECT key, id, name, workspace, status, is_final, head_seq FROM executions ORDER BY key")
         for key, execution_id, name, workspace, status, is_final, head_seq in keys.fetchall():
-            rows = db.execute("SELECT seq, type, body FROM events WHERE execution_key = ? ORDER BY seq", (key,))
+            rows = db.execute(
+                "SELECT place & 0xffffffff, type, body FROM events WHERE place >> 32 = ? ORDER BY place", (key,)
+            )
             events = tuple(StoredRow(seq, type_name, bytes(body)) for seq, type_name, body in rows)
             yield Stored(execution_id, name, workspace, status, bool(is_final), head_seq, events)
 
@@ -45,6 +47,6 @@ def check_integrity(path: Path) -> list[str]:
     """Give what SQLite finds wrong with the file, and events of executions that are not there; empty when it is sound."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         found = [row[0] for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        query = "SELECT count(*) FROM events WHERE execution_key NOT IN (SELECT key FROM executions)"
+        query = "SELECT count(*) FROM events WHERE place >> 32 NOT IN (SELECT key FROM executions)"
         (strays,) = db.execute(query).fetchone()
     return [*found, *([f"{strays} events of no execution"] if strays else [])]

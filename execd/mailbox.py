@@ -23,22 +23,27 @@ class Reply(Generic[T]):
     Only the first answer counts, so an actor may answer and its crash barrier may still fail what it held in hand.
     """
 
-    __slots__ = ("_answered", "_dispose", "_error", "_value")
+    __slots__ = ("_answered", "_dispose", "_error", "_on_end", "_value")
 
     def __init__(self) -> None:
         self._answered = trio.Event()
         self._dispose: Callable[[T], None] | None = None
         self._value: T | None = None
         self._error: ExecdError | None = None
+        self._on_end: Callable[[], None] | None = None
 
     @property
     def is_answered(self) -> bool:
         return self._answered.is_set()
 
+    @property
+    def has_failed(self) -> bool:
+        return self._error is not None
+
     def answer(self, value: T) -> None:
         if not self.is_answered:
             self._value = value
-            self._answered.set()
+            self._end()
             if self._dispose is not None:
                 self._dispose(value)
 
@@ -51,7 +56,7 @@ class Reply(Generic[T]):
     def fail(self, error: ExecdError) -> None:
         if not self.is_answered:
             self._error = error
-            self._answered.set()
+            self._end()
 
     @property
     def value(self) -> T:
@@ -59,6 +64,10 @@ class Reply(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value] # set by `answer`; None is a value of T then
+
+    def when_answered(self, act: Callable[[], None]) -> None:
+        """For an asker that does not wait: what to do, at once, when it is answered or failed."""
+        self._on_end = act
 
     async def wait(self) -> T:
         """Wait for the answer.
@@ -68,6 +77,11 @@ class Reply(Generic[T]):
         """
         await self._answered.wait()
         return self.value
+
+    def _end(self) -> None:
+        self._answered.set()
+        if self._on_end is not None:
+            self._on_end()
 
 
 class Slot(Generic[T]):
@@ -88,6 +102,15 @@ class Slot(Generic[T]):
         await self._filled.wait()
         self._filled = trio.Event()
         return self._value  # type: ignore[return-value] # set by `put`
+
+
+async def hand_over(message: T, to: trio.MemorySendChannel[T]) -> None:
+    """Send a message, and wait only if there is no room: a turn of the scheduler per message is what actors that receive for ever
+    need not give, because receiving is one."""
+    try:
+        to.send_nowait(message)
+    except trio.WouldBlock:
+        await to.send(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,14 @@ async def wait_announced(write: Reply[WriteOutcome] | None) -> None:
     Args:
         write: None when it is stored already.
     """
-    if write is None:
+    if write is None or is_stored(write):
         return
     with suppress(ExecdError):
-        if isinstance(await write.wait(), Stored):
-            return
-    await trio.sleep_forever()
+        await write.wait()
+    if not is_stored(write):
+        await trio.sleep_forever()
+
+
+def is_stored(write: Reply[WriteOutcome]) -> bool:
+    """Whether a write has been answered, and well."""
+    return write.is_answered and not write.has_failed and isinstance(write.value, Stored)

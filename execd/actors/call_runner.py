@@ -37,7 +37,7 @@ from execd.core.http_answers import conclude_http
 from execd.core.llm_answers import conclude_llm
 from execd.core.masking import Mask, StreamMask
 from execd.core.signals import CallReturned, DeltaArrived, Signal
-from execd.mailbox import Reply
+from execd.mailbox import Reply, hand_over
 from execd.ports import (
     HttpCaller,
     LlmAnswer,
@@ -104,7 +104,7 @@ class CallRunner:
             await wait_announced(announced)
             end = await self._perform()
         returned = CallReturned(at=self._now(), node=self._node, attempt=self._attempt, result=end)
-        await self._to_saga.send(returned)
+        await hand_over(returned, self._to_saga)
 
     async def _perform(self) -> CallEnd:
         if isinstance(self._call, HttpCall):

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import trio
 
+from execd.actors.announcements import is_stored
 from execd.actors.messages import StoreWrite, WriterMessage
 from execd.core.codec import number_fact
 from execd.core.errors import ExecdError
 from execd.core.events import ExecutionId, Fact
 from execd.core.result import times_of
 from execd.core.state import State
-from execd.mailbox import Reply
+from execd.mailbox import Reply, Slot, hand_over
 from execd.ports import Append, Stored, WriteOutcome
 
 
@@ -45,23 +47,17 @@ class Journal:
         self._keeps_times = keeps_times
         self._to_writer = to_writer
         self._outstanding: deque[Reply[WriteOutcome]] = deque()
-        self._newest: Reply[WriteOutcome] | None = None
-        self._news = trio.Event()
+        self._refused: Slot[Reply[WriteOutcome]] = Slot()
 
     async def watch(self) -> None:
         """For ever: notice at once that a record is refused, also while there is nothing more to write, as when a person
-        is waited for. A refusal stops all that comes after it, so it is enough to look at the newest.
+        is waited for.
 
         Raises:
             FencedError, StoreUnavailableError: as `wait_stored`.
         """
         while True:
-            await self._news.wait()
-            self._news = trio.Event()
-            while (reply := self._newest) is not None:
-                self._check(await reply.wait())
-                if reply is self._newest:
-                    self._newest = None
+            self._check((await self._refused.take()).value)
 
     async def record(self, facts: Sequence[Fact], state: State) -> None:
         """Hand over the next facts.
@@ -74,9 +70,8 @@ class Journal:
         """
         self._take_answers()
         after_seq = state.head_seq - len(facts)
-        events = tuple(
-            number_fact(self._execution_id, seq, fact) for seq, fact in enumerate(facts, start=after_seq + 1)
-        )
+        numbered = enumerate(facts, start=after_seq + 1)
+        events = tuple([number_fact(self._execution_id, seq, fact) for seq, fact in numbered])
         write = Append(
             execution_id=self._execution_id,
             epoch=self._epoch,
@@ -90,14 +85,14 @@ class Journal:
         )
         reply: Reply[WriteOutcome] = Reply()
         self._outstanding.append(reply)
-        self._newest = reply
-        self._news.set()
-        await self._to_writer.send(StoreWrite(write=write, reply=reply))
+        reply.when_answered(partial(self._note, reply))
+        await hand_over(StoreWrite(write=write, reply=reply), self._to_writer)
 
     def last_write(self) -> Reply[WriteOutcome] | None:
         """Give what tells when all that was handed over so far is stored; None when it is. For a task beside the saga, which
         goes on meanwhile; of a refusal the saga hears by itself."""
-        return self._newest
+        newest = self._outstanding[-1] if self._outstanding else None
+        return None if newest is None or is_stored(newest) else newest
 
     async def wait_nearly_stored(self) -> None:
         """Wait until at most one record is outstanding: whoever has much to tell lets others' writes come between its own.
@@ -119,6 +114,10 @@ class Journal:
         while self._outstanding:
             self._check(await self._outstanding[0].wait())
             self._outstanding.popleft()
+
+    def _note(self, reply: Reply[WriteOutcome]) -> None:
+        if not is_stored(reply):
+            self._refused.put(reply)
 
     def _take_answers(self) -> None:
         while self._outstanding and self._outstanding[0].is_answered:

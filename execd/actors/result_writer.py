@@ -31,7 +31,7 @@ from execd.actors.messages import (
 )
 from execd.core.codec import StoredEvent
 from execd.core.errors import StoreUnavailableError
-from execd.mailbox import Mailbox
+from execd.mailbox import Mailbox, hand_over
 from execd.ports import Store, Stored
 from execd.telemetry import Counters
 
@@ -113,7 +113,7 @@ async def _store_and_publish(
         message.reply.answer(outcome)
     counters.add("execd_events_stored_total", len(stored))
     if stored:
-        await to_router.send(PublishEvents(events=tuple(stored)))
+        await hand_over(PublishEvents(events=tuple(stored)), to_router)
 
 
 async def _until_available(ask: Callable[[], Awaitable[T]], *, counters: Counters) -> T:

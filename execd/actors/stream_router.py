@@ -56,6 +56,7 @@ class StreamRouter:
         self._logs: dict[ExecutionId, BroadcastLog] = {}
         self._cooling: dict[ExecutionId, float] = {}
         """Ended logs and the moment (trio's clock) they are forgotten, oldest first."""
+        self._has_ended = trio.Event()
         self._viewers: Counter[WorkspaceId] = Counter()
         self._kept_bytes = 0
         self._is_draining = False
@@ -68,6 +69,7 @@ class StreamRouter:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_again)
+                nursery.start_soon(self._cool_down)
                 await self._route(inbox)
                 nursery.cancel_scope.cancel()
         finally:
@@ -75,13 +77,17 @@ class StreamRouter:
             self._forget_everything()
 
     async def _route(self, inbox: Mailbox[RouterMessage]) -> None:
+        async for message in inbox.rx:
+            self._receive(message)
+
+    async def _cool_down(self) -> None:
+        """For ever: forget ended logs when their time is over, the oldest first."""
         while True:
-            with trio.move_on_at(self._next_expiry()):
-                try:
-                    self._receive(await inbox.rx.receive())
-                except trio.EndOfChannel:
-                    return
-            self._forget_cold()
+            await self._has_ended.wait()
+            self._has_ended = trio.Event()
+            while self._cooling:
+                await trio.sleep_until(next(iter(self._cooling.values())))
+                self._forget_cold()
 
     async def _look_again(self) -> None:
         """For ever: what another instance stores is never published here, nor what was stored in the instant in which the
@@ -160,6 +166,7 @@ class StreamRouter:
         channel.wake()
         if channel.is_ended:
             self._cooling[channel.execution_id] = trio.current_time() + self._limits.hot_history_s
+            self._has_ended.set()
 
     def _log_of(self, execution_id: ExecutionId) -> BroadcastLog:
         channel = self._logs.get(execution_id)
@@ -198,9 +205,6 @@ class StreamRouter:
             del self._viewers[cursor.workspace]
         if not channel.cursors and not channel.kept_bytes:
             del self._logs[cursor.execution_id]
-
-    def _next_expiry(self) -> float:
-        return next(iter(self._cooling.values()), float("inf"))
 
     def _forget_cold(self) -> None:
         now = trio.current_time()

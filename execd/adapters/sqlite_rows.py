@@ -13,10 +13,37 @@ from execd.core.event_parts import Failure
 from execd.core.events import ExecutionId, Status, WorkspaceId
 from execd.ports import ExecutionRecord, Token
 
-EXECUTION_COLUMNS = (
-    "id, kind, workspace, user, name, spec, status, priority, created_ms, started_ms, finished_ms, error, attempt_of, "
+_COLUMNS = (
+    "id, kind, workspace, user, name, status, priority, created_ms, started_ms, finished_ms, error, attempt_of, "
     "definition, definition_version, owner, epoch, head_seq, idempotency_key, request_sha256"
 )
+INSERT_EXECUTION = f"INSERT INTO executions ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
+INSERT_SPEC = "INSERT INTO specs (execution_key, spec) VALUES (?, ?)"
+RECORD_COLUMNS = f"{_COLUMNS}, (SELECT spec FROM specs WHERE execution_key = key) AS spec"
+"""What a record is read of; of the table `executions`."""
+
+_PLACES = 1 << 32
+"""More than an execution can have events; its key stands in the bits above."""
+_KEY = "(SELECT key FROM executions WHERE id = ?)"
+READ_JOURNAL = (
+    f"SELECT place, type, body FROM events WHERE place > {_KEY} * {_PLACES} + ? AND place < ({_KEY} + 1) * {_PLACES}"
+)
+"""One statement, so that the key is still that execution's; with the values of `journal_after`."""
+
+
+def place_of(execution_key: int, seq: int) -> int:
+    """Give where an event stands among all: by execution, then in the order of its journal."""
+    return execution_key * _PLACES + seq
+
+
+def journal_after(execution_id: ExecutionId, seq: int) -> tuple[str, int, str]:
+    """Give the values of `READ_JOURNAL`."""
+    return (execution_id, min(max(seq, 0), _PLACES - 1), execution_id)
+
+
+def seq_of(place: int) -> int:
+    """Give the number an event has in its journal."""
+    return place % _PLACES
 
 
 def to_milliseconds(at: datetime | None) -> int | None:
@@ -33,14 +60,13 @@ def from_milliseconds(value: int | None) -> datetime | None:
 
 
 def to_row(record: ExecutionRecord) -> tuple[Any, ...]:
-    """Give the values of `EXECUTION_COLUMNS`."""
+    """Give the values of `INSERT_EXECUTION`."""
     return (
         record.id,
         record.kind,
         record.workspace,
         record.user,
         record.name,
-        record.spec,
         record.status,
         record.priority,
         to_milliseconds(record.created_at),
@@ -59,7 +85,7 @@ def to_row(record: ExecutionRecord) -> tuple[Any, ...]:
 
 
 def to_record(row: sqlite3.Row) -> ExecutionRecord:
-    """Read a row that has at least `EXECUTION_COLUMNS`."""
+    """Read a row that has at least `RECORD_COLUMNS`."""
     created_at = from_milliseconds(row["created_ms"])
     assert created_at is not None
     return ExecutionRecord(

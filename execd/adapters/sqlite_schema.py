@@ -96,6 +96,24 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (workspace, name)
     ) WITHOUT ROWID;
     """,
+    # Every step of a flow is a commit, and what it costs is pages. `place` is `execution_key << 32 | seq`: one tree, in the order
+    # of the journals, whose rows need no overflow pages. A spec stays as it was accepted, and is written once.
+    """
+    CREATE TABLE specs (
+        execution_key INTEGER PRIMARY KEY,
+        spec BLOB NOT NULL
+    );
+    INSERT INTO specs SELECT key, spec FROM executions;
+    ALTER TABLE executions DROP COLUMN spec;
+    ALTER TABLE events RENAME TO old_events;
+    CREATE TABLE events (
+        place INTEGER PRIMARY KEY,
+        type TEXT NOT NULL,
+        body BLOB NOT NULL
+    );
+    INSERT INTO events SELECT (execution_key << 32) | seq, type, body FROM old_events ORDER BY execution_key, seq;
+    DROP TABLE old_events;
+    """,
 )
 
 

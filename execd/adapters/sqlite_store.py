@@ -26,7 +26,17 @@ import trio
 
 from execd.adapters.sqlite_definitions import SqliteDefinitions
 from execd.adapters.sqlite_history import read_times
-from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, parse_cursor, to_milliseconds, to_record, to_token
+from execd.adapters.sqlite_rows import (
+    READ_JOURNAL,
+    RECORD_COLUMNS,
+    journal_after,
+    parse_cursor,
+    place_of,
+    seq_of,
+    to_milliseconds,
+    to_record,
+    to_token,
+)
 from execd.adapters.sqlite_schema import migrate
 from execd.adapters.sqlite_secrets import SqliteSecrets
 from execd.adapters.sqlite_writer import BUSY_TIMEOUT_S, SMALL_BYTES, SqliteWriter
@@ -122,16 +132,16 @@ class SqliteStore:
         self._leases.pop(owner, None)
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None:
-        query = f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ?"
+        query = f"SELECT {RECORD_COLUMNS} FROM executions WHERE id = ?"
         return await self._read(lambda db: _first_record(db.execute(query, (execution_id,))))
 
     async def find_by_idempotency_key(self, workspace: WorkspaceId, key: str) -> ExecutionRecord | None:
-        query = f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE workspace = ? AND idempotency_key = ?"
+        query = f"SELECT {RECORD_COLUMNS} FROM executions WHERE workspace = ? AND idempotency_key = ?"
         return await self._read(lambda db: _first_record(db.execute(query, (workspace, key))))
 
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
         where, values = _where(which, before_key=parse_cursor(cursor))
-        query = f"SELECT {EXECUTION_COLUMNS}, key FROM executions WHERE {where} ORDER BY key DESC LIMIT ?"
+        query = f"SELECT {RECORD_COLUMNS}, key FROM executions WHERE {where} ORDER BY key DESC LIMIT ?"
         return await self._read(lambda db: _read_listed(db.execute(query, (*values, limit + 1)), limit))
 
     async def read_events(
@@ -148,9 +158,11 @@ class SqliteStore:
                 "SELECT key FROM executions WHERE is_final = 1 AND finished_ms < ? ORDER BY finished_ms LIMIT ?",
                 (to_milliseconds(finished_before), limit),
             ).fetchall()
-            keys = [(row["key"],) for row in rows]
-            db.executemany("DELETE FROM events WHERE execution_key = ?", keys)
-            db.executemany("DELETE FROM executions WHERE key = ?", keys)
+            keys = [row["key"] for row in rows]
+            journals = [(place_of(key, 0), place_of(key + 1, 0)) for key in keys]
+            db.executemany("DELETE FROM events WHERE place > ? AND place < ?", journals)
+            db.executemany("DELETE FROM specs WHERE execution_key = ?", [(key,) for key in keys])
+            db.executemany("DELETE FROM executions WHERE key = ?", [(key,) for key in keys])
             return len(keys)
 
         return await self._writer.run(delete, is_power_safe=False, size_bytes=SWEEP_BYTES)
@@ -297,7 +309,7 @@ def _size_of(write: Write) -> int:
 
 def _adopt(connection: sqlite3.Connection, owner: str, which: str, values: tuple[str, ...]) -> list[ExecutionRecord]:
     rows = connection.execute(
-        f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {EXECUTION_COLUMNS}, key",
+        f"UPDATE executions SET owner = ?, epoch = epoch + 1 WHERE {which} RETURNING {RECORD_COLUMNS}, key",
         (owner, *values),
     ).fetchall()
     return [record for row in sorted(rows, key=lambda row: int(row["key"])) for record in _readable(row)]
@@ -358,9 +370,7 @@ def _read_page(
 ) -> list[StoredEvent]:
     chosen = f"AND type IN ({_marks(types)})" if types else ""
     rows = db.execute(
-        "SELECT seq, type, body FROM events "
-        f"WHERE execution_key = (SELECT key FROM executions WHERE id = ?) AND seq > ? {chosen} ORDER BY seq",
-        (execution_id, after_seq, *(types or ())),
+        f"{READ_JOURNAL} {chosen} ORDER BY place", (*journal_after(execution_id, after_seq), *(types or ()))
     )
     page: list[StoredEvent] = []
     size = 0
@@ -368,6 +378,7 @@ def _read_page(
         size += len(row["body"])
         if page and size > limit_bytes:
             break
-        page.append(StoredEvent(execution_id=execution_id, seq=row["seq"], type=row["type"], body=row["body"]))
+        event = StoredEvent(execution_id=execution_id, seq=seq_of(row["place"]), type=row["type"], body=row["body"])
+        page.append(event)
     rows.close()
     return page

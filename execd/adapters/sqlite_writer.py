@@ -1,6 +1,6 @@
 """The writing side of the SQLite store: one connection, used here or on a thread of its own, never by two at once.
 
-A small commit that no disk has to be waited for takes about 20 µs, and a hop to a thread and back ten times as long, which
+A small commit that no disk has to be waited for takes about 30 µs, and a hop to a thread and back some 100, which
 every step of a chain would pay. So a small one is made in place, on the event loop, while that has been quick; everything
 that may wait (a sync, a lock somebody else holds, a checkpoint of the log, a disk that was slow a moment ago) goes to the
 thread, in order. docs/decisions.md has the measurements.
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from resource import RUSAGE_THREAD, getrusage, struct_rusage
 from typing import TypeVar
 
 import structlog
-import trio
 
 from execd.adapters.threads import DedicatedThread
 from execd.core.errors import StoreUnavailableError
@@ -30,7 +29,7 @@ BUSY_TIMEOUT_S = 1.0
 """How long the thread waits for a lock somebody else holds (a backup) before the result writer retries by itself."""
 BUSY_CHECK_S = 0.02
 SMALL_BYTES = 64 * 1024
-"""Of a commit made in place: one piece of a program's output, some 50 µs."""
+"""Of a commit made in place: one piece of a program's output, some 80 µs."""
 SLOW_S = 0.005
 """A commit in place that took longer has held up everybody: the disk, or what writes to it besides, is busy."""
 SLOW_PAUSE_S = 10.0
@@ -68,14 +67,14 @@ class SqliteWriter:
         Cancellation: on the thread the deed goes on to its end, unseen.
         """
         is_synced = is_power_safe or self._is_power_safe
-        # Before the look whether the thread is idle: nobody may give it work between that look and the commit.
-        await trio.lowlevel.checkpoint()
         if not is_synced and self._may_be_in_place(size_bytes):
-            with self._timed():
-                try:
-                    return self._commit(deed, is_synced=False, size_bytes=size_bytes, wait_s=0.0)
-                except _LockedError:
-                    log.debug("store_locked")
+            began, before = time.monotonic(), getrusage(RUSAGE_THREAD)
+            try:
+                return self._commit(deed, is_synced=False, size_bytes=size_bytes, wait_s=0.0)
+            except _LockedError:
+                log.debug("store_locked")
+            finally:
+                self._note_time(began, before)
         return await self._thread.run(
             lambda: self._commit(deed, is_synced=is_synced, size_bytes=size_bytes, wait_s=BUSY_TIMEOUT_S)
         )
@@ -93,13 +92,16 @@ class SqliteWriter:
         is_quick = size_bytes <= SMALL_BYTES and time.monotonic() >= self._slow_until
         return is_quick and self._log_bytes < LOG_BYTES and self._thread.is_idle
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        took_s = time.monotonic() - began
+    def _note_time(self, began: float, before: struct_rusage) -> None:
+        """Other processes that take the processor away in the middle say nothing about the disk: then it did not wait, and was
+        not busy itself."""
         self.count_in_place += 1
-        if took_s > SLOW_S:
+        took_s = time.monotonic() - began
+        if took_s <= SLOW_S:
+            return
+        after = getrusage(RUSAGE_THREAD)
+        busy_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if after.ru_nvcsw != before.ru_nvcsw or busy_s > SLOW_S:
             self._slow_until = began + SLOW_PAUSE_S
             log.info("store_slow", took_ms=round(took_s * 1000))
 

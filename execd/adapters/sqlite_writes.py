@@ -11,15 +11,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from execd.adapters.sqlite_history import keep_times
-from execd.adapters.sqlite_rows import EXECUTION_COLUMNS, encode_error, to_milliseconds, to_row
+from execd.adapters.sqlite_rows import (
+    INSERT_EXECUTION,
+    INSERT_SPEC,
+    READ_JOURNAL,
+    encode_error,
+    journal_after,
+    place_of,
+    seq_of,
+    to_milliseconds,
+    to_row,
+)
 from execd.core.codec import StoredEvent
 from execd.core.events import FINAL_STATUSES, ExecutionId, Status
 from execd.ports import Append, Create, Duplicate, Fenced, Stored, Write, WriteOutcome
 
-_INSERT_EXECUTION = (
-    f"INSERT INTO executions ({EXECUTION_COLUMNS}) VALUES ({', '.join('?' * len(EXECUTION_COLUMNS.split(',')))})"
-)
-_INSERT_EVENT = "INSERT INTO events (execution_key, seq, type, body) VALUES (?, ?, ?, ?)"
+_INSERT_EVENT = "INSERT INTO events (place, type, body) VALUES (?, ?, ?)"
 _UNLESS_FENCED = "WHERE id = ? AND epoch = ? AND head_seq = ? AND is_final = 0 RETURNING key"
 _ADVANCE = f"""
     UPDATE executions
@@ -57,8 +64,9 @@ def _create(connection: sqlite3.Connection, write: Create) -> WriteOutcome:
         if found is not None:
             is_same = found["request_sha256"] == record.request_sha256
             return Duplicate(existing=ExecutionId(found["id"]), same_request=is_same)
-    key = connection.execute(_INSERT_EXECUTION, to_row(record)).lastrowid
+    key = connection.execute(INSERT_EXECUTION, to_row(record)).lastrowid
     assert key is not None
+    connection.execute(INSERT_SPEC, (key, record.spec))
     _insert_events(connection, key, write.events)
     return Stored()
 
@@ -88,19 +96,16 @@ def _advance(connection: sqlite3.Connection, write: Append) -> Any:
 
 
 def _insert_events(connection: sqlite3.Connection, key: int, events: Sequence[StoredEvent]) -> None:
-    connection.executemany(_INSERT_EVENT, [(key, event.seq, event.type, event.body) for event in events])
+    connection.executemany(_INSERT_EVENT, [(place_of(key, event.seq), event.type, event.body) for event in events])
 
 
 def _has_events(connection: sqlite3.Connection, execution_id: ExecutionId, events: Sequence[StoredEvent]) -> bool:
     """Whether exactly these events stand in the journal: then this write is a repetition of itself."""
     if not events:
         return False
-    rows = connection.execute(
-        "SELECT seq, body FROM events WHERE execution_key = (SELECT key FROM executions WHERE id = ?) "
-        "AND seq BETWEEN ? AND ? ORDER BY seq",
-        (execution_id, events[0].seq, events[-1].seq),
-    ).fetchall()
-    return [(row["seq"], row["body"]) for row in rows] == [(event.seq, event.body) for event in events]
+    which = journal_after(execution_id, events[0].seq - 1)
+    rows = connection.execute(f"{READ_JOURNAL} ORDER BY place LIMIT ?", (*which, len(events))).fetchall()
+    return [(seq_of(row["place"]), row["body"]) for row in rows] == [(event.seq, event.body) for event in events]
 
 
 def _why_fenced(connection: sqlite3.Connection, write: Append) -> str:

@@ -45,7 +45,7 @@ from execd.core.result import make_result
 from execd.core.runs import WALL
 from execd.core.signals import LaunchCall, LaunchNode, Proceed, SetTimer, StopNode
 from execd.core.state import SlotPlace, State
-from execd.core.transitions import NodePhase, Phase
+from execd.core.transitions import IS_UNDER_WAY, NodePhase, Phase
 from execd.core.views import scope_view
 
 FACTS_PER_STEP = 200
@@ -54,7 +54,7 @@ FACTS_PER_STEP = 200
 
 def advance(draft: Draft) -> None:
     """Start what may start, or end the execution if nothing is left to wait for."""
-    if draft.state.phase not in {Phase.RUNNING, Phase.PAUSED, Phase.STOPPING}:
+    if draft.state.phase not in IS_UNDER_WAY:
         return
     while _go_on_once(draft):
         if draft.told_count >= FACTS_PER_STEP:

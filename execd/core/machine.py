@@ -81,7 +81,7 @@ from execd.core.signals import (
 )
 from execd.core.slots import mind_slot
 from execd.core.state import SlotPlace, State
-from execd.core.transitions import NodePhase, Phase
+from execd.core.transitions import IS_OVER, NodePhase, Phase
 
 
 def step(state: State, signal: Signal, *, outside: Outside = NOTHING) -> tuple[State, list[Order]]:
@@ -99,7 +99,7 @@ def step(state: State, signal: Signal, *, outside: Outside = NOTHING) -> tuple[S
         IllegalTransitionError: a defect of execd; nothing changed.
     """
     draft = Draft(state, signal.at, outside)
-    if draft.state.phase in {Phase.ENDED, Phase.STORED}:
+    if draft.state.phase in IS_OVER:
         pass
     elif draft.state.graph.external is not None:
         follow(draft, signal)

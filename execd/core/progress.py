@@ -28,6 +28,9 @@ MIN_PAUSE_S = 1.0
 """Between two that tell no further percent."""
 NEWS_SHARE = 0.1
 """The time left is told again when it is so much other than what was told."""
+SMALL_RISE = 5
+"""Points of a hundred, told at most every `SMALL_RISE_S` seconds; what follows tells them too."""
+SMALL_RISE_S = 0.1
 READY_LOOKED_AT = 200
 """Of the nodes that wait for a place; of what stands behind them the sum of all work tells enough."""
 LATE_AFTER_S = 1.0
@@ -53,12 +56,18 @@ def tell_progress(draft: Draft) -> None:
     if state.started_at is None or (state.estimates is None and len(state.root.plan.nodes) < 2):
         return
     percent = max(percent_of(state), state.percent)
-    has_risen = percent > state.percent
+    has_risen = percent > state.percent and not _is_hardly_seen(state, percent, draft.at)
     if not has_risen and (state.estimates is None or _is_soon(state, draft.at)):
         return
     found = forecast(state, draft.at)
     if has_risen or _is_news(state, found, draft.at):
         _tell(draft, percent, found)
+
+
+def _is_hardly_seen(state: State, percent: int, at: datetime) -> bool:
+    """Whether it rises by little, a moment after it was told: of a hundred quick nodes nobody sees each, and each is an event."""
+    is_little = percent < min(100, state.percent + SMALL_RISE)
+    return is_little and state.progress_at is not None and at - state.progress_at < timedelta(seconds=SMALL_RISE_S)
 
 
 def look_at_time(draft: Draft, alarm: int) -> None:

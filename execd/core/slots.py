@@ -11,13 +11,13 @@ from execd.core.draft import Draft
 from execd.core.finals import may_go_on
 from execd.core.signals import AskSlot, LeaveSlot
 from execd.core.state import SlotPlace, State
-from execd.core.transitions import Phase
+from execd.core.transitions import IS_UNDER_WAY, Phase
 
 
 def mind_slot(draft: Draft) -> None:
     """Give the slot back, or ask for one, as what may be done next needs it."""
     state = draft.state
-    if state.phase not in {Phase.RUNNING, Phase.PAUSED, Phase.STOPPING}:
+    if state.phase not in IS_UNDER_WAY:
         return
     if state.slot is SlotPlace.HELD and not (draft.goes_on or _needs_slot(state)):
         draft.order(LeaveSlot())

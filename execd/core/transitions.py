@@ -45,6 +45,9 @@ from execd.core.events import (
 class Phase(enum.Enum):
     """The execution as a whole."""
 
+    __hash__ = object.__hash__
+    """Looked up in the tables with every fact; `Enum` has a slow one."""
+
     NEW = "new"
     QUEUED = "queued"
     RUNNING = "running"
@@ -55,6 +58,10 @@ class Phase(enum.Enum):
     ENDED = "ended"
     """The terminal event is there, `result_stored` comes in the same write."""
     STORED = "stored"
+
+
+IS_UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.STOPPING})
+IS_OVER = frozenset({Phase.ENDED, Phase.STORED})
 
 
 class NodePhase(enum.StrEnum):

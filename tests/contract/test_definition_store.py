@@ -309,14 +309,16 @@ async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
             "head_seq) VALUES (?, 'script', 'w1', 'u', 'n', x'7b7d', 'running', 1, 0, 'one', 1, 2)",
             (E1,),
         )
+        file.executemany("INSERT INTO events VALUES (1, ?, 'output', x'7b7d')", [(1,), (2,)])
     file.close()
 
     async with open_sqlite_store(tmp_path, is_power_safe=False) as store:
         record = await store.find_execution(E1)
         assert record is not None
         assert (record.definition, record.definition_version, record.status) == (None, None, Status.RUNNING)
+        assert record.spec == b"{}"
         assert await store.write([append(3, 4)]) == [Stored()]
-        assert await journal(store) == [3, 4]
+        assert await journal(store) == [1, 2, 3, 4]
         assert isinstance(await save_version(store, definition()), Saved)
 
 

@@ -292,6 +292,15 @@ async def test_reading_beyond_the_end_is_empty(store: AnyStore) -> None:
     assert list(await store.read_events(E2, after_seq=0, limit_bytes=10)) == []
 
 
+@pytest.mark.parametrize("after_seq", [-1, -(2**40), 2**31, 2**32 - 1, 2**32, 2**32 + 2, 2**62])
+async def test_a_place_out_of_range_never_reads_a_neighbour(store: AnyStore, after_seq: int) -> None:
+    """Journals stand side by side in one tree: whose cursor is wrong must not see what others' executions say."""
+    await store.write([create(E1), create(E2), create(ExecutionId("exec-3"))])
+    read = await store.read_events(E2, after_seq=after_seq, limit_bytes=10**6)
+    assert {event.execution_id for event in read} <= {E2}
+    assert [event.seq for event in read] == ([1, 2] if after_seq < 0 else [])
+
+
 async def test_events_can_be_chosen_by_type(store: AnyStore) -> None:
     """`/output` reads only output events, without looking at the rest."""
     other = StoredEvent(execution_id=E1, seq=3, type="node_started", body=b"{}")

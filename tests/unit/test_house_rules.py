@@ -143,15 +143,29 @@ RANKS = {
 RANK_OF_RECEIVER = {"to_saga": 1, "to_coordinator": 2, "to_writer": 3, "to_router": 4}
 
 
+def receiver_of(node: ast.AST) -> str | None:
+    """Give the name of what a blocking send goes to; None for anything else."""
+    if not (isinstance(node, ast.Await) and isinstance(node.value, ast.Call)):
+        return None
+    call = node.value
+    if isinstance(call.func, ast.Name) and call.func.id == "hand_over":
+        target = call.args[-1]
+    elif isinstance(call.func, ast.Attribute) and call.func.attr == "send":
+        target = call.func.value
+    else:
+        return None
+    return ast.unparse(target).removeprefix("self.").lstrip("_")
+
+
 def test_blocking_sends_go_only_up_the_ranks() -> None:
-    """The postal map, drawn from the source: every `await x.send(...)` of an actor goes to a higher rank, and the graph
-    of who may wait for whom has no cycle."""
+    """The postal map, drawn from the source: every `await x.send(...)` and `await hand_over(..., x)` of an actor goes to a
+    higher rank, and the graph of who may wait for whom has no cycle."""
     waits: dict[int, set[int]] = {}
     for path in (PACKAGE / "actors").glob("*.py"):
         for node in nodes(path):
-            if not (isinstance(node, ast.Await) and ".send(" in ast.unparse(node)):
+            target = receiver_of(node)
+            if target is None:
                 continue
-            target = ast.unparse(node).split(".send(")[0].removeprefix("await ").removeprefix("self.").lstrip("_")
             if target == "tx":  # a saga's own hands, timers and relay: rank 0
                 sender, receiver = 0, 1
             else:

@@ -263,6 +263,30 @@ def test_a_crowd_of_nodes_tells_a_hundred_percents() -> None:
     assert len(world.progress) <= 101 + took_s
 
 
+def test_of_quick_nodes_only_what_is_seen_is_told() -> None:
+    """A hundred nodes in a twentieth of a second are twenty events and not a hundred; the last one says that all are over."""
+    names = [f"n{number}" for number in range(100)]
+    world = Told(graph(*(node(name, WORK) for name in names)))
+    world.begin()
+    for name in names:
+        world.wait(0.0005)
+        world.end(name)
+
+    assert [told.percent for told in world.progress] == [1, *range(6, 100, 5), 100]
+
+
+def test_a_small_rise_is_told_when_the_last_one_is_a_moment_ago() -> None:
+    """Whoever looks at a slow run sees each percent."""
+    names = [f"n{number}" for number in range(100)]
+    world = Told(graph(*(node(name, WORK) for name in names)))
+    world.begin()
+    for name in names:
+        world.wait(0.2)
+        world.end(name)
+
+    assert [told.percent for told in world.progress] == list(range(1, 101))
+
+
 def test_a_script_of_its_own_has_a_time_left_too() -> None:
     """It has no parts, but a history."""
     world = Told(script_graph(script(), name="n"), *(times(main=3000, total_ms=3100) for _ in range(3)))
