@@ -478,7 +478,7 @@ def test_warnings_tell_what_a_run_will_not_do() -> None:
             **GOOD,
             "id": "b",
             "url": "/{{ .responses.c.id }}{{ .vars.no }}{{ .input.p }}",
-            "validations": [{"httpStatusCode": 201}],
+            "validations": [{"httpStatusCode": 201}, {"jsonpath": ".n", "lessThan": "high"}],
         },
         {**GOOD, "id": "c", "url": "/{{ .responses.b.id }}{{ .input.p }}", "userPrompts": {"p": "P"}},
     ]
@@ -489,6 +489,7 @@ def test_warnings_tell_what_a_run_will_not_do() -> None:
         ("nodes[0].condition", "ignored"),
         ("nodes[0].skipDefaultHeaders", "ignored"),
         ("nodes[0].body", "ignored"),
+        ("nodes[1].validations", "ignored"),
         ("nodes[1].validations", "conflict"),
         ("nodes[1]", "reference"),
         ("nodes[1]", "reference"),
