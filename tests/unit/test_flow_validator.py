@@ -63,6 +63,30 @@ WHOLE = [
             suggestion="Variables should be simple values, not objects or arrays",
         ),
     ),
+    (config(variables=["x"]), error("variables", 'The "variables" field must be an object', "structure")),
+    (config(defaults=["x"]), error("defaults", 'The "defaults" field must be an object', "structure")),
+    (
+        {"nodes": [{**GOOD, "body": "x"}], "defaults": {"headers": {"Content-type": "Application/JSON"}}},
+        error(
+            "nodes[0].body",
+            'Body must be an object or array when Content-Type is "application/json" (got string)',
+            "value",
+            "value",
+            **HERE,
+            suggestion='Use an object like {"key": "value"} or an array [1, 2, 3] for JSON requests',
+        ),
+    ),
+    (
+        {"nodes": [{**GOOD, "id": ""}]},
+        error(
+            "nodes[0]",
+            'Each node must have an "id" field',
+            "structure",
+            "structure",
+            nodeIndex=0,
+            nodeName="Node 0",
+        ),
+    ),
     (config(defaults="x"), error("defaults", 'The "defaults" field must be an object', "structure")),
     (config(defaults={"baseUrl": 5}), error("defaults.baseUrl", "baseUrl must be a string", "type")),
     (
@@ -250,9 +274,23 @@ CONDITIONS = [
     ),
     ({"response": 0}, condition('Legacy condition must have "statusCode" or "field"', "structure")),
     (
-        {"response": 0, "field": "x"},
+        {"response": 0, "field": "x", "exists": True},
         condition('Condition "field" must be a valid jsonpath starting with "."', "format"),
     ),
+    ({"response": 0, "field": ".x"}, condition("Condition must have a comparison operator", "structure", OPERATORS)),
+    (
+        {"node": "X", "variable": 5},
+        condition("Condition must have only one source (node, variable, or input)", "structure"),
+    ),
+    (
+        {"node": "a", "response": 0},
+        condition("Condition must have only one source (node, variable, or input)", "structure"),
+    ),
+    (
+        {"node": "a", "field": "", "equals": 1},
+        condition('Node condition must have "field" (jsonpath) or "statusCode"', "structure", NODE_SHAPE),
+    ),
+    ({"node": "a", "statusCode": "200", "field": 5}, condition('Condition "statusCode" must be a number', "type")),
     (
         {"node": "a", "field": ".x", "matches": "("},
         condition(
