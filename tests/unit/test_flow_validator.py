@@ -535,6 +535,15 @@ def test_warnings_tell_what_a_run_will_not_do() -> None:
     ]
 
 
+@pytest.mark.parametrize("body", ["text", '{"a": 1}', 5, True, None])
+def test_json_that_has_no_parts_can_be_sent(body: Any) -> None:
+    """FlowSphere's door says what FlowSphere says; who asks execd gets a flow that works."""
+    given_config = node(method="POST", headers={"content-type": "application/json"}, body=body)
+
+    assert [each["field"] for each in validate(given_config)] == ["nodes[0].body"]
+    assert parse_flow({"kind": "flow", **given_config}).spec.config == given_config
+
+
 def test_a_request_that_is_refused_names_every_field() -> None:
     """Through the native door errors are faults with a path, as everywhere."""
     with pytest.raises(InvalidRequestError) as caught:

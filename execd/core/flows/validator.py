@@ -33,8 +33,13 @@ _JSON_BODY = 'Use an object like {"key": "value"} or an array [1, 2, 3] for JSON
 _MANY_CONDITIONS = 'Use an array for multiple conditions: [{"node": "...", ...}]'
 
 
-def validate(config: Any) -> list[dict[str, Any]]:
-    """Give every error of a config, in order; empty if it may run."""
+def validate(config: Any, *, takes_json_text: bool = False) -> list[dict[str, Any]]:
+    """Give every error of a config, in order; empty if it may run.
+
+    Args:
+        takes_json_text: whether a body under a JSON type may be a text, a number or a boolean. FlowSphere runs such steps,
+            and refuses to begin.
+    """
     errors = ConfigErrors()
     if not isinstance(config, Mapping | list):
         errors.add("root", "Config must be a valid object", STRUCTURE, category=STRUCTURE)
@@ -52,7 +57,10 @@ def validate(config: Any) -> list[dict[str, Any]]:
     ids = _check_ids(places, errors)
     defaults = table_of(config.get("defaults"))
     for place, node in places:
-        _check_node(node, defaults, place, ids, errors)
+        _check_request(node, place, errors)
+        if not takes_json_text:
+            _check_body(node, defaults, place, errors)
+        _check_rules(node, place, ids, errors)
     check_own_keys(config, errors)
     return errors.found
 
@@ -96,7 +104,7 @@ def _check_defaults(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     base = defaults.get("baseUrl", UNSET)
     if base is not UNSET and not isinstance(base, str):
         errors.add("defaults.baseUrl", "baseUrl must be a string", "type")
-    elif isinstance(base, str) and not _is_url(base):
+    elif isinstance(base, str) and not is_url(base):
         hint = "baseUrl must be a valid URL (e.g., https://api.example.com)"
         errors.add("defaults.baseUrl", f'Invalid baseUrl: "{shown(base)}"', "format", suggestion=hint)
     _check_timeout(defaults, place, errors)
@@ -104,7 +112,7 @@ def _check_defaults(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     check_validations(defaults, place, errors)
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether `new URL(text)` takes it, as far as that can be said without being a browser."""
     found = _SCHEME.fullmatch(text.strip())
     if found is None:
@@ -143,13 +151,13 @@ def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErro
     return seen
 
 
-def _check_node(
-    node: Mapping[str, Any], defaults: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors
-) -> None:
+def _check_request(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
     _check_request_line(node, place, errors)
     _check_timeout(node, place, errors)
     _check_headers(node, place, errors)
-    _check_body(node, defaults, place, errors)
+
+
+def _check_rules(node: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors) -> None:
     _check_prompts(node, place, errors)
     _check_conditions(node, place, ids, errors)
     check_validations(node, place, errors)
