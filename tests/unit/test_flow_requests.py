@@ -696,3 +696,14 @@ def test_names_that_look_secret_hide_what_is_inserted_there() -> None:
 
     assert output["request"]["body"]["rows"] == [{"password": "***"}]
     assert [each["value"] for each in output["substitutions"]] == ["***", "***", "def"]
+
+
+def test_what_is_hidden_in_a_url_is_hidden_where_it_came_from() -> None:
+    """The record would tell what the url does not."""
+    config = {"variables": {"a": "s3cr3t", "b": "shown", "c": "hunter2"}}
+    node = {"url": "http://ada:{{ .vars.c }}@h/{{ .vars.b }}?access_token={{ .vars.a }}&x={{ .vars.b }}"}
+
+    output = end_of(node, answer(), config, keeping=Keeping(hides_named=True)).output
+
+    assert output["request"]["url"] == "http://ada:***@h/shown?access_token=***&x=shown"
+    assert [each["value"] for each in output["substitutions"]] == ["***", "shown", "***", "shown"]
