@@ -85,9 +85,17 @@ def _authorization(auth: BasicAuth | BearerAuth) -> str:
 
 def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     try:
-        return name.encode("ascii"), value.strip(" \t").encode()
+        return name.encode("ascii"), _encode_value(value.strip(" \t"))
     except UnicodeEncodeError:
         raise HttpCallError(f"the header {name!a} is not text HTTP can carry", code="invalid_request") from None
+
+
+def _encode_value(value: str) -> bytes:
+    """In Latin-1, as headers are read and as other clients write them; what has further characters in UTF-8."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()
 
 
 def decode_headers(response: h11.Response) -> Headers:
@@ -146,8 +154,11 @@ def _with_cookies(cookies: Headers, headers: Headers) -> Headers:
 
 
 def _percent_encode(location: str) -> str:
-    """Read a `Location` in UTF-8, as servers mean it, though headers are Latin-1."""
-    return location.encode("latin-1").decode("utf-8", errors="replace")
+    """Read a `Location` in UTF-8, as most servers mean it, though headers are Latin-1."""
+    try:
+        return location.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return location
 
 
 def _becomes_get(method: str, status: int) -> bool:

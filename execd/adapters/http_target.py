@@ -20,9 +20,10 @@ from execd.ports.http_caller import BasicAuth, HttpCallError
 MAX_URL_CHARS = 64 * 1024
 """Longer than any server takes (8 to 32 KiB are usual)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
-_PATH_SAFE = "%/:@!$&'()*+,;=~[]"
+_PATH_SAFE = "%/:@!$&'()*+,;=~[]|^"
 _BAD_AUTHORITY = "the URL has no valid host and port"
-_QUERY_SAFE = _PATH_SAFE + "?"
+_QUERY_SAFE = "%/:@!$&()*+,;=~[]|^?{}`\\"
+"""What is sent as it is written. Source: WHATWG URL, path and special-query percent-encode sets."""
 _PLAIN = re.compile(r"[A-Za-z0-9/._~=&%-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")

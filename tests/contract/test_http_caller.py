@@ -116,6 +116,23 @@ async def test_a_request_is_sent_as_given() -> None:
     assert "transfer-encoding" not in seen.headers
 
 
+async def test_a_url_goes_out_as_browsers_send_it() -> None:
+    """Some APIs sign what stands in the request line, and compare."""
+    async with open_server(always(answer())) as server:
+        await fetch(server.url('/a|b^c{d}`"e f?g={h}|i^`\'\\j"<ü>'))
+
+    assert server.requests[0].target == "/a|b^c%7Bd%7D%60%22e%20f?g={h}|i^`%27\\j%22%3C%C3%BC%3E"
+
+
+async def test_headers_go_out_in_latin_1_where_they_can() -> None:
+    """As they are read; anything else is UTF-8, because a header that is refused helps nobody."""
+    async with open_server(always(answer())) as server:
+        await fetch(server.url(), headers=(("X-A", "grün"), ("X-B", "größer \N{EURO SIGN}")))
+
+    seen = server.requests[0].headers
+    assert (seen["x-a"], seen["x-b"].encode("latin-1").decode()) == ("grün", "größer \N{EURO SIGN}")
+
+
 async def test_user_and_password_of_a_url_become_basic_auth_and_are_not_shown() -> None:
     """curl and browsers do so; the answer's URL ends up in journals."""
     async with open_server(always(answer())) as server:
@@ -650,6 +667,18 @@ async def test_redirects_are_followed_and_told() -> None:
     assert [(hop.status, hop.url) for hop in got.redirects] == [(302, server.url("/a")), (302, server.url("/b?x=1"))]
     assert ("set-cookie", "s=1") in got.redirects[0].headers
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+async def test_a_redirect_may_be_in_either_encoding(encoding: str) -> None:
+    """Most servers mean UTF-8; old ones do not."""
+    head = b"HTTP/1.1 302 Found\r\nLocation: /caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+    if encoding == "latin-1":
+        head = head.replace(b"\xc3\xa9", b"\xe9")
+    async with open_server(by_path({"/a": head, "/caf%C3%A9": answer(b"end")})) as server:
+        got = await fetch(server.url("/a"))
+
+    assert got.body == b"end"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from execd.core.flows.error_texts import error_text, url_fault
 from execd.core.flows.moments import Moment, Response
 from execd.core.flows.placeholders import Reader
 from execd.core.flows.steps import FailStep, SkipStep, Step, StepOptions
+from execd.core.flows.wire_urls import wire_url
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LOGIN = Response(status=200, body={"id": 7, "token": "t-1"})
@@ -73,6 +74,15 @@ BODIES = [
     ("POST", {"a": 1}, None, b'{"a":1}', JSON),
     ("PUT", [1.0, 1.5], None, b"[1,1.5]", JSON),
     ("PATCH", 5, None, b"5", JSON),
+    (
+        "PUT",
+        {"a": 1e21, "b": -0.0, "c": 1e-7, "d": 1e20},
+        None,
+        b'{"a":1e+21,"b":0,"c":1e-7,"d":100000000000000000000}',
+        JSON,
+    ),
+    ("POST", "text", "", b"text", ""),
+    ("POST", None, "", None, ""),
     ("POST", True, None, b"true", JSON),
     ("POST", {}, None, b"{}", JSON),
     ("POST", [], None, b"[]", JSON),
@@ -348,6 +358,7 @@ ANSWERS = [
     (b"NaN", "NaN"),
     (b'{"a":NaN}', '{"a":NaN}'),
     (b"9007199254740993", 9007199254740993),
+    (b'{"a":1e400,"b":[-1e400,1e-400,"1e400"]}', {"a": None, "b": [None, 0, "1e400"]}),
     (b'"\\ud800x"', "?x"),
     (b"[" * 200 + b"]" * 200, "[" * 200 + "]" * 200),
 ]
@@ -371,6 +382,96 @@ def test_headers_that_come_twice_are_joined() -> None:
 
     assert read_headers(headers, was_decoded=True) == {"set-cookie": "a=1, b=2"}
     assert read_headers(headers, was_decoded=False)["content-encoding"] == "gzip"
+    assert read_headers([("content-encoding", "identity")], was_decoded=True) == {"content-encoding": "identity"}
+
+
+def test_of_headers_that_have_one_value_the_first_counts() -> None:
+    """`5, 6` is no number of seconds, and two dates are none."""
+    headers = (("age", "5"), ("vary", "a"), ("age", "6"), ("vary", "b"), ("retry-after", "1"), ("retry-after", "2"))
+
+    assert read_headers(headers, was_decoded=True) == {"age": "5", "vary": "a, b", "retry-after": "1"}
+
+
+HEADERS = [
+    ({"X-A": False, "X-B": None, "X-C": 0, "X-D": True}, {"X-C": "0", "X-D": "true"}),
+    ({"X-A": "1", "x-a": "2"}, {"x-a": "2"}),
+    ({"X-A": "1", "x-a": False}, {}),
+    ({"X-A": False, "x-a": "2"}, {"x-a": "2"}),
+    ({"X-A": "a\r\nb\x00c\td"}, {"X-A": "abc\td"}),
+    ({"": "x", " ": "y", "X-A": []}, {}),
+]
+
+
+@pytest.mark.parametrize(("headers", "sent"), HEADERS)
+def test_headers_are_sent_as_texts(headers: dict[str, Any], sent: dict[str, str]) -> None:
+    """And shown as they are written."""
+    found = dict(call_of({"headers": headers}).headers)
+
+    assert found == {**sent, "Accept": "application/json, text/plain, */*"}
+    assert shown({"headers": headers})["headers"] == headers
+
+
+def test_a_list_is_several_headers() -> None:
+    """As axios sends it."""
+    found = call_of({"headers": {"X-A": ["1", 2, True]}}).headers
+
+    assert found[:3] == (("X-A", "1"), ("X-A", "2"), ("X-A", "true"))
+
+
+TYPES = [
+    ({"content-type": "text/plain", "Content-Type": "text/xml"}, "text/xml"),
+    ({"Content-Type": "text/xml", "content-type": "text/plain"}, "text/plain"),
+    ({"CONTENT-TYPE": "text/xml"}, JSON),
+    ({"content-type": "text/xml", "CONTENT-TYPE": FORM}, FORM),
+    ({"Content-Type": None}, JSON),
+    ({"Content-Type": "", "content-type": False}, None),
+]
+
+
+@pytest.mark.parametrize(("headers", "sent"), TYPES)
+def test_of_several_types_the_last_one_decides(headers: dict[str, Any], sent: str | None) -> None:
+    """One that is added for a body that is no text counts as the last; it is added where neither usual spelling has one."""
+    call = call_of({"method": "POST", "headers": headers, "body": {"a": 1}})
+
+    assert {name.lower(): text for name, text in call.headers}.get("content-type") == sent
+    assert call.body == (b"a=1" if sent == FORM else b'{"a":1}')
+
+
+def test_a_type_that_is_taken_back_is_not_added() -> None:
+    """Null is how an author takes back a header of the defaults."""
+    call = call_of({"method": "POST", "headers": {"Content-Type": None}, "body": "text"})
+
+    assert "content-type" not in {name.lower() for name, _ in call.headers}
+
+
+WIRE_URLS = [
+    ("http://h/a?b=c d", "http://h/a?b=c d"),
+    (" http://h/a\t?b=\nc\r ", "http://h/a?b=c"),
+    ("http://h/a/../b/./c/%2e%2E/d/.", "http://h/b/d/"),
+    ("http://h/..", "http://h/"),
+    ("http://h/a/..", "http://h/"),
+    ("http://h/a..b/.c?x=/../y#/../z", "http://h/a..b/.c?x=/../y#/../z"),
+    ("http:\\\\h\\a?b\\c", "http://h/a?b\\c"),
+    ("http:h/a", "http://h/a"),
+    ("https:///h", "https://h"),
+    ("HTTP://h?x=1", "HTTP://h?x=1"),
+    ("ftp://h/../a", "ftp://h/../a"),
+    ("/../a", "/../a"),
+]
+
+
+@pytest.mark.parametrize(("text", "url"), WIRE_URLS)
+def test_a_url_is_asked_as_browsers_would(text: str, url: str) -> None:
+    """Variables are typed and pasted, with what stands around them."""
+    assert wire_url(text) == url
+
+
+def test_a_url_is_shown_as_it_is_written() -> None:
+    """What is shown is what the author looks for."""
+    node = {"url": " http://h/a/../b\n"}
+
+    assert call_of(node).url == "http://h/b"
+    assert shown(node)["url"] == node["url"]
 
 
 FAILURES = [
@@ -547,7 +648,7 @@ def test_the_head_of_a_body_is_only_text() -> None:
 
 def test_a_key_that_ends_in_braces_is_json_in_a_form() -> None:
     """As axios has it."""
-    assert encode_body("POST", {"a{}": {"b": 1}}, FORM).data == b"a=%7B%22b%22%3A1%7D"
+    assert encode_body("POST", {"a{}": {"b": 1}}, FORM).data == b"a%7B%7D=%7B%22b%22%3A1%7D"
 
 
 @pytest.mark.parametrize(
@@ -595,3 +696,14 @@ def test_names_that_look_secret_hide_what_is_inserted_there() -> None:
 
     assert output["request"]["body"]["rows"] == [{"password": "***"}]
     assert [each["value"] for each in output["substitutions"]] == ["***", "***", "def"]
+
+
+def test_what_is_hidden_in_a_url_is_hidden_where_it_came_from() -> None:
+    """The record would tell what the url does not."""
+    config = {"variables": {"a": "s3cr3t", "b": "shown", "c": "hunter2"}}
+    node = {"url": "http://ada:{{ .vars.c }}@h/{{ .vars.b }}?access_token={{ .vars.a }}&x={{ .vars.b }}"}
+
+    output = end_of(node, answer(), config, keeping=Keeping(hides_named=True)).output
+
+    assert output["request"]["url"] == "http://ada:***@h/shown?access_token=***&x=shown"
+    assert [each["value"] for each in output["substitutions"]] == ["***", "shown", "***", "shown"]

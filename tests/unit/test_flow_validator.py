@@ -63,6 +63,30 @@ WHOLE = [
             suggestion="Variables should be simple values, not objects or arrays",
         ),
     ),
+    (config(variables=["x"]), error("variables", 'The "variables" field must be an object', "structure")),
+    (config(defaults=["x"]), error("defaults", 'The "defaults" field must be an object', "structure")),
+    (
+        {"nodes": [{**GOOD, "body": "x"}], "defaults": {"headers": {"Content-type": "Application/JSON"}}},
+        error(
+            "nodes[0].body",
+            'Body must be an object or array when Content-Type is "application/json" (got string)',
+            "value",
+            "value",
+            **HERE,
+            suggestion='Use an object like {"key": "value"} or an array [1, 2, 3] for JSON requests',
+        ),
+    ),
+    (
+        {"nodes": [{**GOOD, "id": ""}]},
+        error(
+            "nodes[0]",
+            'Each node must have an "id" field',
+            "structure",
+            "structure",
+            nodeIndex=0,
+            nodeName="Node 0",
+        ),
+    ),
     (config(defaults="x"), error("defaults", 'The "defaults" field must be an object', "structure")),
     (config(defaults={"baseUrl": 5}), error("defaults.baseUrl", "baseUrl must be a string", "type")),
     (
@@ -250,9 +274,23 @@ CONDITIONS = [
     ),
     ({"response": 0}, condition('Legacy condition must have "statusCode" or "field"', "structure")),
     (
-        {"response": 0, "field": "x"},
+        {"response": 0, "field": "x", "exists": True},
         condition('Condition "field" must be a valid jsonpath starting with "."', "format"),
     ),
+    ({"response": 0, "field": ".x"}, condition("Condition must have a comparison operator", "structure", OPERATORS)),
+    (
+        {"node": "X", "variable": 5},
+        condition("Condition must have only one source (node, variable, or input)", "structure"),
+    ),
+    (
+        {"node": "a", "response": 0},
+        condition("Condition must have only one source (node, variable, or input)", "structure"),
+    ),
+    (
+        {"node": "a", "field": "", "equals": 1},
+        condition('Node condition must have "field" (jsonpath) or "statusCode"', "structure", NODE_SHAPE),
+    ),
+    ({"node": "a", "statusCode": "200", "field": 5}, condition('Condition "statusCode" must be a number', "type")),
     (
         {"node": "a", "field": ".x", "matches": "("},
         condition(
@@ -478,7 +516,7 @@ def test_warnings_tell_what_a_run_will_not_do() -> None:
             **GOOD,
             "id": "b",
             "url": "/{{ .responses.c.id }}{{ .vars.no }}{{ .input.p }}",
-            "validations": [{"httpStatusCode": 201}],
+            "validations": [{"httpStatusCode": 201}, {"jsonpath": ".n", "lessThan": "high"}],
         },
         {**GOOD, "id": "c", "url": "/{{ .responses.b.id }}{{ .input.p }}", "userPrompts": {"p": "P"}},
     ]
@@ -489,11 +527,21 @@ def test_warnings_tell_what_a_run_will_not_do() -> None:
         ("nodes[0].condition", "ignored"),
         ("nodes[0].skipDefaultHeaders", "ignored"),
         ("nodes[0].body", "ignored"),
+        ("nodes[1].validations", "ignored"),
         ("nodes[1].validations", "conflict"),
         ("nodes[1]", "reference"),
         ("nodes[1]", "reference"),
         ("nodes[1]", "reference"),
     ]
+
+
+@pytest.mark.parametrize("body", ["text", '{"a": 1}', 5, True, None])
+def test_json_that_has_no_parts_can_be_sent(body: Any) -> None:
+    """FlowSphere's door says what FlowSphere says; who asks execd gets a flow that works."""
+    given_config = node(method="POST", headers={"content-type": "application/json"}, body=body)
+
+    assert [each["field"] for each in validate(given_config)] == ["nodes[0].body"]
+    assert parse_flow({"kind": "flow", **given_config}).spec.config == given_config
 
 
 def test_a_request_that_is_refused_names_every_field() -> None:

@@ -48,6 +48,24 @@ COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {
         f"curl --oauth2-bearer t {URL}",
         {"method": "GET", "url": URL, "auth": {"type": "bearer", "token": "t"}},
     ),
+    "a range": (f"curl -r 600 {URL}", {"method": "GET", "url": URL, "headers": {"Range": "bytes=600-"}}),
+    "a range with an end": (
+        f"curl --range 0-9 {URL}",
+        {"method": "GET", "url": URL, "headers": {"Range": "bytes=0-9"}},
+    ),
+    "a body from a file": (f"curl {URL} -d @body.json", {"method": "POST", "url": URL}),
+    "a form of a file": (f"curl {URL} -F file=@a.png", {"method": "POST", "url": URL}),
+    "a file in the query": (f"curl {URL} -G -d @body.txt", {"method": "GET", "url": URL}),
+    "a password that must not go out unasked": (f"curl {URL} -u a:b --digest", {"method": "GET", "url": URL}),
+    "JSON that is one text": (
+        f"curl {URL} --json '\"x\"'",
+        {
+            "method": "POST",
+            "url": URL,
+            "body": '"x"',
+            "headers": {"Content-Type": "application/json", "Accept": "application/json"},
+        },
+    ),
     "no number": (f"curl -m soon --retry -1 {URL}", {"method": "GET", "url": URL}),
     "a broken basic": (
         f"curl {URL} -H 'Authorization: Basic ???'",

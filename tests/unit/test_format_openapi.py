@@ -260,6 +260,25 @@ def test_patterns_with_look_around_are_not_checked() -> None:
     assert "pattern that is not checked" in remarks(imported)
 
 
+def test_a_schema_that_is_none_is_left_out() -> None:
+    """Real documents have `type: file` and minimums that are texts; a flow with such a schema would be refused."""
+    schema = {"type": "object", "properties": {"a": {"type": "file"}}}
+    answer = {"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+
+    imported = import_openapi(document({"/a": {"get": answer}}))
+
+    assert imported.config["nodes"][0]["validations"] == [{"httpStatusCode": 200}]
+    assert "has a schema that is none and is not checked (.properties.a.type: 'file'" in remarks(imported)
+
+
+def test_a_server_that_is_no_url_is_told() -> None:
+    """Documents that were made anonymous have such."""
+    imported = import_openapi(document({"/a": {"get": {}}}, servers=[{"url": "https://<hidden>"}]))
+
+    assert imported.config["defaults"]["baseUrl"] == "http://localhost"
+    assert "https://<hidden>" in remarks(imported)
+
+
 def test_odd_operations_are_told() -> None:
     """Each is taken as far as it goes."""
     answer = {"responses": {"200": {}}}

@@ -639,6 +639,8 @@ def test_what_postman_cannot_say_is_noted() -> None:
                 "body": {"a": 1},
                 "conditions": [{}],
                 "retry": {"retries": 1},
+                "timeout": 5,
+                "continueOnError": True,
                 "validations": [{"jsonpath": "x"}, {"jsonpath": ".a", "weird": 1}],
             },
         ],
@@ -665,11 +667,30 @@ def test_what_postman_cannot_say_is_noted() -> None:
         "nodes[0].body",
         "nodes[0].conditions",
         "nodes[0].retry",
+        "nodes[0].timeout",
+        "nodes[0].continueOnError",
         "nodes[0].validations[0]",
         "nodes[0].validations[1]",
         "finally",
     } <= paths
     assert json.loads(exported.text)["item"][-1]["name"] == "finally"
+
+
+def test_a_text_goes_out_under_the_type_a_flow_gives_it() -> None:
+    """Postman alone would say `text/plain`, and a form would not be read as one."""
+    exported = export_collection({"nodes": [{"id": "a", "method": "POST", "url": "http://h", "body": "x=1"}]}, name="x")
+
+    header = {"key": "Content-Type", "value": "application/x-www-form-urlencoded"}
+    assert json.loads(exported.text)["item"][0]["request"]["header"] == [header]
+
+
+def test_a_step_takes_back_headers_of_the_defaults() -> None:
+    """With null or false, as when it runs."""
+    node = {"id": "a", "method": "GET", "url": "http://h", "headers": {"A": None, "B": False, "C": "own"}}
+    exported = export_collection({"nodes": [node], "defaults": {"headers": {"A": 1, "B": 2, "C": 3, "D": 4}}}, name="x")
+
+    found = json.loads(exported.text)["item"][0]["request"]["header"]
+    assert {each["key"]: each["value"] for each in found} == {"C": "own", "D": "4"}
 
 
 @pytest.mark.parametrize("config", [None, {}, {"nodes": [None]}, {"nodes": [{"id": 1}]}])

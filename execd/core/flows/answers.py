@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,19 +14,41 @@ import msgspec
 from execd.core.http_answers import MAX_JSON_DEPTH, depth_fits
 
 _BOM = codecs.BOM_UTF8
+_ONCE = frozenset(
+    {
+        *(
+            "age",
+            "authorization",
+            "content-length",
+            "content-type",
+            "etag",
+            "expires",
+            "from",
+            "host",
+            "if-modified-since",
+        ),
+        *("if-unmodified-since", "last-modified", "location", "max-forwards", "proxy-authorization", "referer"),
+        *("retry-after", "server", "user-agent"),
+    }
+)
+"""Headers that have one value: of several the first counts. Source: Node.js, `message.headers`."""
 _NOT_JSON = object()
+_LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}")
 
 
 def read_headers(headers: Iterable[tuple[str, str]], *, was_decoded: bool) -> dict[str, str]:
-    """Give the headers by name in lower case, repeated ones joined by `, `.
+    """Give the headers by name in lower case, repeated ones joined by `, ` unless they can have one value only.
 
     Args:
         was_decoded: whether the body came compressed and is not any more; then nothing says that it is.
     """
     table: dict[str, str] = {}
     for name, value in headers:
-        table[name] = f"{table[name]}, {value}" if name in table else value
-    if was_decoded:
+        if name not in table:
+            table[name] = value
+        elif name not in _ONCE:
+            table[name] += f", {value}"
+    if was_decoded and table.get("content-encoding") != "identity":
         table.pop("content-encoding", None)
     return table
 
@@ -56,19 +80,25 @@ def _parse(text: str) -> Any:
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _parse_leniently(text) if "\\u" in text else _NOT_JSON
+        return _parse_leniently(text) if "\\u" in text or _LARGE_NUMBER.search(text) else _NOT_JSON
     return value if not isinstance(value, list | dict) or depth_fits(value, MAX_JSON_DEPTH) else _NOT_JSON
 
 
 def _parse_leniently(text: str) -> Any:
-    """JavaScript takes escapes of half a character, which nothing can store: they are replaced."""
+    """JavaScript takes escapes of half a character and numbers over all bounds, which nothing can store: the ones are replaced,
+    the others are null."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_read_float)
         if not depth_fits(value, MAX_JSON_DEPTH):
             return _NOT_JSON
         return msgspec.json.decode(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError, msgspec.DecodeError):
         return _NOT_JSON
+
+
+def _read_float(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _refuse(name: str) -> Any:

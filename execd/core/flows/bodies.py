@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from execd.core.flows.js_values import is_truthy, js_text
+from execd.core.flows.js_values import is_truthy, js_json, js_text
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -23,7 +23,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
     data: bytes | None
     content_type: str | None
-    """What the header has to say; None: nothing."""
+    """What the header has to say; None, or empty: nothing."""
 
 
 def encode_body(method: str, body: Any, content_type: str | None) -> Encoded:
@@ -31,12 +31,12 @@ def encode_body(method: str, body: Any, content_type: str | None) -> Encoded:
 
     Args:
         body: any JSON value; what JavaScript takes for false is not sent.
-        content_type: as the step's headers have it; None where they have none.
+        content_type: as the step's headers have it; None where they have none, empty where they take it back.
     """
     if method.upper() not in BODY_METHODS:
         return Encoded(None, content_type)
     if not is_truthy(body):
-        return Encoded(None, content_type or FORM)
+        return Encoded(None, FORM if content_type is None else content_type)
     if content_type is None:
         content_type = FORM if isinstance(body, str) else JSON
     if isinstance(body, str):
@@ -64,21 +64,9 @@ def _encode_text(text: str, content_type: str) -> bytes:
 def _to_json(value: Any) -> bytes:
     """Lone surrogates, which a prompt's answer may have, are replaced: no UTF-8 has them."""
     try:
-        return msgspec.json.encode(_with_js_numbers(value))
+        return js_json(value)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_cleaned(value))
-
-
-def _with_js_numbers(value: Any) -> Any:
-    """`1.0` is written `1`, as JavaScript has only one kind of number."""
-    match value:
-        case float():
-            return int(value) if value.is_integer() and abs(value) < 2**53 else value
-        case Mapping():
-            return {key: _with_js_numbers(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_with_js_numbers(item) for item in value]
-    return value
+        return js_json(_cleaned(value))
 
 
 def _cleaned(value: Any) -> Any:
@@ -111,7 +99,7 @@ def _pairs(table: Any) -> Iterator[tuple[str, str]]:
             bare = name.removesuffix("[]")
             yield from ((f"{bare}[]", js_text(item)) for item in value if item is not None)
         elif name.endswith("{}") and isinstance(value, Mapping | list | tuple):
-            yield name[:-2], _to_json(value).decode()
+            yield name, _to_json(value).decode()
         else:
             yield from _inner_pairs(name, value)
 

@@ -67,7 +67,7 @@ def _compile(rule: Any) -> Check:
         return lambda _response: None
     if "httpStatusCode" in rule:
         return _of_status(rule["httpStatusCode"])
-    if "jsonpath" in rule:
+    if is_truthy(rule.get("jsonpath")):
         return _of_field(rule)
     if isinstance(rule.get("header"), str):
         return _of_header(rule)
@@ -160,13 +160,14 @@ def _test_not_equals(value: Any, expected: Any) -> list[str]:
 
 
 def _ordering(operator: str) -> Callable[[Any, Any], list[str]]:
+    """What is compared with no number always holds, as it does in FlowSphere; `warnings` tells it."""
     sign = ORDERINGS[operator][0]
 
     def test(value: Any, expected: Any) -> list[str]:
         actual, threshold = leading_number(value), leading_number(expected)
         if actual is None:
             return [f"is not numeric (value: {_short(js_text(value))})"]
-        if holds_order(operator, actual, threshold):
+        if threshold is None or holds_order(operator, actual, threshold):
             return []
         return [f"should be {sign} {number_text(threshold)}, got {number_text(actual)}"]
 

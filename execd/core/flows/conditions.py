@@ -55,9 +55,11 @@ def skip_reason(conditions: Sequence[Condition], moment: Moment) -> str | None:
 
 def _compile(rule: Mapping[str, Any], path: str, reader: Reader, variables: Mapping[str, Any]) -> Condition:
     source = rule.get("source")
-    if source not in _SOURCES:
-        source = next((name for name in _SOURCES[:2] if name in rule), "input")
+    if not is_truthy(source):
+        source = next((name for name in _SOURCES[:2] if is_truthy(rule.get(name))), "input")
     compare = _compile_comparison(rule, path, reader)
+    if source not in _SOURCES:
+        return lambda moment: compare(moment, UNSET, "undefined")
     if source == "node":
         return _of_node(rule, compare)
     name = js_text(rule.get(source, UNSET))
@@ -107,7 +109,8 @@ def _compile_comparison(rule: Mapping[str, Any], path: str, reader: Reader) -> C
     if operator is None:
         return lambda _moment, _value, source: f"{source}: no valid condition type specified"
     expected = rule[operator]
-    render = compile_tree(expected, f"{path}.{operator}", reader)
+    is_read = operator in OWN or (isinstance(expected, str) and operator != "exists")
+    render = compile_tree(expected, f"{path}.{operator}", reader) if is_read else None
     judge = _JUDGES.get(operator) or _judge_of(operator)
 
     def compare(moment: Moment, value: Any, source: str) -> str | None:

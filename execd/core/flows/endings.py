@@ -126,7 +126,10 @@ def describe_sent(sent: Sent, keeping: Keeping) -> dict[str, Any]:
     """Give what is kept of a request."""
     request = hide_in_request(sent.request) if keeping.hides_named else dict(sent.request)
     request |= _cut_request_body(request["body"])
-    record: dict[str, Any] = {"request": request, "substitutions": _records(sent.substitutions, keeping)}
+    record: dict[str, Any] = {
+        "request": request,
+        "substitutions": _records(sent.substitutions, request["url"], keeping),
+    }
     if sent.unknown:
         record["unknown"] = sorted(set(sent.unknown))[:100]
     return record
@@ -146,9 +149,9 @@ def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) 
     return masked
 
 
-def _records(made: Sequence[Substitution], keeping: Keeping) -> list[dict[str, Any]]:
+def _records(made: Sequence[Substitution], url: str, keeping: Keeping) -> list[dict[str, Any]]:
     records = [_small(each.record | ({"value": BLOT} if each.type == "secret" else {})) for each in made]
-    return [hide_substitution(record) for record in records] if keeping.hides_named else records
+    return [hide_substitution(record, url=url) for record in records] if keeping.hides_named else records
 
 
 def _small(record: dict[str, Any]) -> dict[str, Any]:

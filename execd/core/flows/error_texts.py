@@ -31,7 +31,7 @@ def error_text(failure: CallFailure, *, timeout_s: float) -> str:
             return CUT_OFF if failure.had_head else f"Request timeout after {js_text(timeout_s)}s"
         case "connect" if errno is not None:
             prefix = "Network error: " if errno == "ECONNREFUSED" else ""
-            return f"{prefix}connect {errno} {endpoint}"
+            return f"{prefix}connect {errno} {endpoint.replace('[', '').replace(']', '')}"
         case "dns":
             errno = errno or "ENOTFOUND"
             prefix = "Network error: " if errno == "ENOTFOUND" else ""

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from execd.core.flows.js_values import is_missing, length_of, text_length
 
-_INDEXED = re.compile(r"([^\[\]]*)\[(\d{1,15})\]", re.ASCII)
+_INDEXED = re.compile(r"(.*)\[(\d{1,15})\]", re.ASCII)
 _CANONICAL = re.compile(r"0|[1-9]\d{0,14}", re.ASCII)
 _BAR = " | "
 
@@ -30,9 +30,11 @@ def _nothing(_value: Any) -> Any:
 @lru_cache(maxsize=4096)
 def compile_path(text: str) -> Reader:
     """Make what reads a path out of a value. Every text has one: of those that are no path, it gives null."""
-    path, bar, filtered = text.partition(_BAR)
-    read = _compile_plain(path)
-    return (lambda value: length_of(read(value))) if bar and filtered.strip() == "length" else read
+    path, *filters = text.split(_BAR)
+    if not filters or not path.startswith("."):
+        return _compile_plain(path)
+    read = _compile_plain(path.strip())
+    return (lambda value: length_of(read(value))) if filters[0].strip() == "length" else read
 
 
 def reader_of(path: Any) -> Reader:

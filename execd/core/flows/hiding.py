@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from execd.core.flows.js_values import js_text
 from execd.core.masking import BLOT
 
 _SECRET_NAME = re.compile(
@@ -43,7 +44,12 @@ def hide_in_request(request: Mapping[str, Any]) -> dict[str, Any]:
     return shown | {"url": hide_in_url(str(request.get("url", "")))}
 
 
-def hide_substitution(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Hide what was inserted if the placeholder, or the place it stands in, has such a name."""
+def hide_substitution(record: Mapping[str, Any], *, url: str = "") -> dict[str, Any]:
+    """Hide what was inserted if the placeholder, or the place it stands in, has such a name.
+
+    Args:
+        url: with what is hidden in it; what was inserted there and is not to be seen any more is hidden here too.
+    """
     is_secret = looks_secret(str(record["original"])) or looks_secret(str(record["path"]))
-    return {**record, "value": BLOT} if is_secret else dict(record)
+    is_gone = record["path"] == "url" and js_text(record["value"]) not in url
+    return {**record, "value": BLOT} if is_secret or is_gone else dict(record)

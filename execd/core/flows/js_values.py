@@ -19,6 +19,8 @@ MAX_SAFE_DIGITS = 21
 _LEADING_NUMBER = re.compile(
     r"[ \t\n\r\v\f\xa0\ufeff]*([+-]?(?:Infinity|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?))"
 )
+_FLOAT = re.compile(rb"\d\.0(?!\d)|\d[eE][+-]?\d")
+"""A number that JSON may have and JavaScript writes in another way; some text, too."""
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
@@ -126,6 +128,23 @@ def text_length(text: str) -> int:
 def json_text(value: Any) -> str:
     """Give compact JSON; of undefined, JavaScript's word for it."""
     return "undefined" if value is UNSET else msgspec.json.encode(value).decode()
+
+
+def js_json(value: Any) -> bytes:
+    """Write JSON as `JSON.stringify` does: `1.0` is `1`, and `1e21` is `1e+21`."""
+    data = msgspec.json.encode(value)
+    return data if _FLOAT.search(data) is None else msgspec.json.encode(_with_js_numbers(value))
+
+
+def _with_js_numbers(value: Any) -> Any:
+    match value:
+        case float():
+            return msgspec.Raw(js_text(value).encode()) if math.isfinite(value) else None
+        case Mapping():
+            return {key: _with_js_numbers(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_with_js_numbers(item) for item in value]
+    return value
 
 
 def kind_of(value: Any) -> str:

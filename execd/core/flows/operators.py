@@ -21,7 +21,7 @@ ORDERINGS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 
 def holds_order(operator: str, actual: float, threshold: float | None) -> bool:
-    """Compare; nothing is more or less than what is no number."""
+    """Compare; nothing is more or less than what is no number. (Checks ask nothing of such a threshold, see `checks`.)"""
     return threshold is not None and ORDERINGS[operator][1](actual, threshold)
 
 

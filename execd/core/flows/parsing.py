@@ -52,7 +52,7 @@ def parse_flow(body: Mapping[str, Any]) -> FlowRequest:
         start_step=fields.integer("startStep", Range(0, max(count - 1, 0)), default=0),
         input=_read_input(fields, faults),
     )
-    faults.found += [_to_fault(error) for error in validate(config)][:MAX_FAULTS]
+    faults.found += [_to_fault(error) for error in validate(config, takes_json_text=True)][:MAX_FAULTS]
     if faults.found:
         raise InvalidRequestError(summarise(faults.found), faults=tuple(faults.found))
     return FlowRequest(name=name or "flow", spec=spec, priority=priority)

@@ -7,6 +7,7 @@ what it gives is a beginning, then the end of a call.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from execd.core.calls import MAX_OUTPUT_BYTES, CallEnd, CallFailure, HttpCall, HttpResult, ReadCall
-from execd.core.flows.bodies import Encoded, encode_body
+from execd.core.flows.bodies import BODY_METHODS, JSON, Encoded, encode_body
 from execd.core.flows.checks import Checks
 from execd.core.flows.conditions import Condition, compile_conditions, skip_reason, start_step_reason
 from execd.core.flows.configs import merge_node, rows_of, table_of
@@ -28,6 +29,7 @@ from execd.core.flows.moments import Moment, StepError
 from execd.core.flows.placeholders import Notes, Reader
 from execd.core.flows.retries import read_rule
 from execd.core.flows.trees import compile_tree
+from execd.core.flows.wire_urls import wire_url
 
 DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
@@ -35,6 +37,7 @@ TOTAL_TIMES = 10
 """A body may take so many times as long as a silence: trickling for ever is no answer."""
 MAX_REDIRECTS = 21
 """As the original's client has it."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 ACCEPT = "application/json, text/plain, */*"
 
 
@@ -116,16 +119,18 @@ class Step:
             raise StepError(f"Unknown placeholder: {notes.unknown[0]}")
 
     def _call(self, fields: Mapping[str, Any], notes: Notes, told: Sequence[Told], at: datetime) -> ReadCall:
-        method, url = js_text(fields.get("method", "GET")), js_text(fields.get("url", ""))
+        method, shown_url = js_text(fields.get("method", "GET")), js_text(fields.get("url", ""))
+        url = wire_url(shown_url)
         fault = url_fault(url)
         if fault is not None:
             raise StepError(fault)
         proof = prove(fields.get("auth"))
-        headers = _header_texts(fields.get("headers"))
-        body = encode_body(method, fields.get("body"), _content_type(headers))
+        meant = _with_type(method, fields)
+        headers = _header_lines(meant)
+        body = encode_body(method, fields.get("body"), _content_type(meant, headers))
         timeout_s = _timeout_s(fields.get("timeout"))
         sent = Sent(
-            request=_shown_request(method, url, fields, body, proof),
+            request=_shown_request(method, shown_url, fields, meant, proof),
             substitutions=notes.made,
             unknown=notes.unknown,
             method=method.upper(),
@@ -161,44 +166,60 @@ def _timeout_s(value: Any) -> float:
     return min(found, MAX_TIMEOUT_S)
 
 
-def _header_texts(value: Any) -> dict[str, str]:
-    """Give headers as texts of one line; null is not sent."""
+def _with_type(method: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the headers as they are meant, with the type of a body that is no text. In another case than these two it is not
+    seen, and then the one that is added wins, as in FlowSphere."""
+    headers = dict(table_of(fields.get("headers")))
+    body = fields.get("body")
+    has_parts = method.upper() in BODY_METHODS and is_truthy(body) and not isinstance(body, str)
+    if has_parts and not any(is_truthy(headers.get(name)) for name in ("Content-Type", "content-type")):
+        headers["Content-Type"] = JSON
+    return headers
+
+
+def _header_lines(meant: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give headers as texts of one line each, a list as several. Of names that differ only in case the last one counts; null and
+    false are not sent."""
+    table = {name.strip().lower(): (name, value) for name, value in meant.items()}
     return {
-        name: js_text(text).replace("\r", "").replace("\n", "")
-        for name, text in table_of(value).items()
-        if text is not None
+        name: _lines(value) for key, (name, value) in table.items() if key and value is not None and value is not False
     }
 
 
-def _content_type(headers: Mapping[str, str]) -> str | None:
-    return next((text for name, text in headers.items() if name.lower() == "content-type"), None)
+def _lines(value: Any) -> list[str]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [_CONTROL.sub("", js_text(item)) for item in items]
 
 
-def _wire_headers(headers: Mapping[str, str], body: Encoded, proof: Proof) -> tuple[tuple[str, str], ...]:
-    """Of two that differ only in case the later one wins."""
-    table = {name.lower(): (name, text) for name, text in headers.items()}
-    if body.content_type is not None:
-        table["content-type"] = ("Content-Type", body.content_type)
-    table |= {name.lower(): (name, text) for name, text in proof.headers}
-    table.setdefault("accept", ("Accept", ACCEPT))
-    return tuple(table.values())
+def _content_type(meant: Mapping[str, Any], headers: Mapping[str, list[str]]) -> str | None:
+    """None where nothing is said of it; empty where it is not to be sent."""
+    if not any(name.lower() == "content-type" for name in meant):
+        return None
+    return next((lines[0] for name, lines in headers.items() if name.lower() == "content-type" and lines), "")
 
 
-def _shown_request(method: str, url: str, fields: Mapping[str, Any], body: Encoded, proof: Proof) -> dict[str, Any]:
+def _wire_headers(headers: Mapping[str, list[str]], body: Encoded, proof: Proof) -> tuple[tuple[str, str], ...]:
+    table = {name.lower(): (name, lines) for name, lines in headers.items()}
+    if body.content_type:
+        table["content-type"] = ("Content-Type", [body.content_type])
+    table |= {name.lower(): (name, [text]) for name, text in proof.headers}
+    table.setdefault("accept", ("Accept", [ACCEPT]))
+    return tuple((name, text) for name, lines in table.values() for text in lines)
+
+
+def _shown_request(
+    method: str, url: str, fields: Mapping[str, Any], meant: Mapping[str, Any], proof: Proof
+) -> dict[str, Any]:
     """Show what is sent as its author sees it: with the type that was added for a body that is no text, if there are
     headers at all."""
-    headers = dict(table_of(fields.get("headers")))
     value = fields.get("body", UNSET)
-    has_own = isinstance(fields.get("headers"), Mapping)
-    if (
-        has_own
-        and body.data is not None
-        and not isinstance(value, str)
-        and _content_type(_header_texts(headers)) is None
-    ):
-        headers["Content-Type"] = body.content_type
-    headers |= proof.shown
-    return {"method": method, "url": url, "headers": headers, "body": value if is_truthy(value) else {}}
+    headers = meant if isinstance(fields.get("headers"), Mapping) else {}
+    return {
+        "method": method,
+        "url": url,
+        "headers": {**headers, **proof.shown},
+        "body": value if is_truthy(value) else {},
+    }
 
 
 def _with_query(url: str, added: str) -> str:

@@ -23,7 +23,7 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _SPECIAL = frozenset({"http", "https", "ws", "wss", "ftp"})
 _BAD_HOST = re.compile(r"[\s<>^|%\x00-\x1f\x7f]")
-_PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{([^}]+)\}\}")
 _DYNAMIC = frozenset({"$guid", "$timestamp"})
 _STARTS = (".responses.", ".vars.", ".input.", ".env.", ".secrets.")
 _FORMATS = (
@@ -33,8 +33,13 @@ _JSON_BODY = 'Use an object like {"key": "value"} or an array [1, 2, 3] for JSON
 _MANY_CONDITIONS = 'Use an array for multiple conditions: [{"node": "...", ...}]'
 
 
-def validate(config: Any) -> list[dict[str, Any]]:
-    """Give every error of a config, in order; empty if it may run."""
+def validate(config: Any, *, takes_json_text: bool = False) -> list[dict[str, Any]]:
+    """Give every error of a config, in order; empty if it may run.
+
+    Args:
+        takes_json_text: whether a body under a JSON type may be a text, a number or a boolean. FlowSphere runs such steps,
+            and refuses to begin.
+    """
     errors = ConfigErrors()
     if not isinstance(config, Mapping | list):
         errors.add("root", "Config must be a valid object", STRUCTURE, category=STRUCTURE)
@@ -50,8 +55,12 @@ def validate(config: Any) -> list[dict[str, Any]]:
     _check_defaults(config, errors)
     places = list(_places(config))
     ids = _check_ids(places, errors)
+    defaults = table_of(config.get("defaults"))
     for place, node in places:
-        _check_node(node, place, ids, errors)
+        _check_request(node, place, errors)
+        if not takes_json_text:
+            _check_body(node, defaults, place, errors)
+        _check_rules(node, place, ids, errors)
     check_own_keys(config, errors)
     return errors.found
 
@@ -70,13 +79,12 @@ def _check_variables(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     variables = config.get("variables", UNSET)
     if variables is UNSET:
         return
-    if not isinstance(variables, Mapping | list):
+    if not isinstance(variables, Mapping):
         errors.add("variables", 'The "variables" field must be an object', STRUCTURE)
         return
-    rows = variables.items() if isinstance(variables, Mapping) else enumerate(variables)
-    for name, value in rows:
+    for name, value in variables.items():
         if not isinstance(value, str | int | float):
-            name = shown(str(name))
+            name = shown(name)
             errors.add(
                 f"variables.{name}",
                 f'Variable "{name}" must be a string, number, or boolean',
@@ -86,8 +94,8 @@ def _check_variables(config: Mapping[str, Any], errors: ConfigErrors) -> None:
 
 
 def _check_defaults(config: Mapping[str, Any], errors: ConfigErrors) -> None:
-    defaults = config.get("defaults", UNSET)
-    if defaults is UNSET:
+    defaults = config.get("defaults")
+    if not is_truthy(defaults):
         return
     if not isinstance(defaults, Mapping):
         errors.add("defaults", 'The "defaults" field must be an object', STRUCTURE)
@@ -96,7 +104,7 @@ def _check_defaults(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     base = defaults.get("baseUrl", UNSET)
     if base is not UNSET and not isinstance(base, str):
         errors.add("defaults.baseUrl", "baseUrl must be a string", "type")
-    elif isinstance(base, str) and not _is_url(base):
+    elif isinstance(base, str) and not is_url(base):
         hint = "baseUrl must be a valid URL (e.g., https://api.example.com)"
         errors.add("defaults.baseUrl", f'Invalid baseUrl: "{shown(base)}"', "format", suggestion=hint)
     _check_timeout(defaults, place, errors)
@@ -104,7 +112,7 @@ def _check_defaults(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     check_validations(defaults, place, errors)
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether `new URL(text)` takes it, as far as that can be said without being a browser."""
     found = _SCHEME.fullmatch(text.strip())
     if found is None:
@@ -127,8 +135,9 @@ def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErro
         identifier = node.get("id", UNSET)
         field = f"{place.path}.id"
         if not is_truthy(identifier):
-            name = {} if node.get("name", UNSET) is UNSET else {"nodeName": node["name"]}
-            keys = {"nodeIndex": place.keys["nodeIndex"], **name}
+            number = place.keys["nodeIndex"]
+            name = node["name"] if is_truthy(node.get("name")) else f"Node {number}"
+            keys = {"nodeIndex": number, "nodeName": name}
             errors.add(place.path, 'Each node must have an "id" field', STRUCTURE, category=STRUCTURE, keys=keys)
         elif not isinstance(identifier, str):
             errors.add(field, 'Node "id" must be a string', STRUCTURE, category=STRUCTURE, keys=place.keys)
@@ -142,11 +151,13 @@ def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErro
     return seen
 
 
-def _check_node(node: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors) -> None:
+def _check_request(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
     _check_request_line(node, place, errors)
     _check_timeout(node, place, errors)
     _check_headers(node, place, errors)
-    _check_body(node, place, errors)
+
+
+def _check_rules(node: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors) -> None:
     _check_prompts(node, place, errors)
     _check_conditions(node, place, ids, errors)
     check_validations(node, place, errors)
@@ -185,13 +196,13 @@ def _check_headers(table: Mapping[str, Any], place: Place, errors: ConfigErrors)
         errors.add(f"{place.path}.headers", "headers must be an object", "type", keys=place.keys)
 
 
-def _check_body(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
+def _check_body(node: Mapping[str, Any], defaults: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
     body = node.get("body", UNSET)
     if body is UNSET or isinstance(body, Mapping | list):
         return
-    headers = table_of(node.get("headers"))
+    headers = {**table_of(defaults.get("headers")), **table_of(node.get("headers"))}
     content_type = next((text for name, text in headers.items() if name.lower() == "content-type"), None)
-    if "application/json" not in js_text(content_type):
+    if "application/json" not in js_text(content_type).lower():
         return
     text = f'Body must be an object or array when Content-Type is "application/json" (got {kind_of(body)})'
     errors.add(f"{place.path}.body", text, "value", category=VALUE, keys=place.keys, suggestion=_JSON_BODY)
@@ -267,9 +278,9 @@ def _check_placeholders(text: str, place: Place, ids: list[str], errors: ConfigE
                 hint = ids_suggestion(ids)
                 errors.add(place.path, message, "reference", category=VALUE, keys=place.keys, suggestion=hint)
         elif content.startswith("$") and content not in _DYNAMIC:
-            message = f'Unknown dynamic placeholder: "{shown(found[0])}"'
+            message = f'Unknown dynamic placeholder: "{{{{ {shown(content)} }}}}"'
             hint = "Valid dynamic placeholders: {{ $guid }}, {{ $timestamp }}"
             errors.add(place.path, message, "format", category=STRUCTURE, keys=place.keys, suggestion=hint)
         elif not content.startswith(_STARTS) and content not in _DYNAMIC:
-            message = f'Invalid placeholder syntax: "{shown(found[0])}"'
+            message = f'Invalid placeholder syntax: "{{{{ {shown(content)} }}}}"'
             errors.add(place.path, message, "format", category=STRUCTURE, keys=place.keys, suggestion=_FORMATS)

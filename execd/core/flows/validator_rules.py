@@ -8,13 +8,13 @@ from typing import Any
 from msgspec import UNSET
 
 from execd.core.flows.faults import STRUCTURE, ConfigErrors, Place, ids_suggestion, shown
-from execd.core.flows.js_values import is_number, js_text
+from execd.core.flows.js_values import is_number, is_truthy, js_text
 from execd.core.flows.operators import ALL
 from execd.core.flows.patterns import compile_pattern
 from execd.core.flows.schemas import compile_schema
 
 OPERATORS = "Valid operators: equals, notEquals, greaterThan, lessThan, greaterThanOrEqual, lessThanOrEqual, exists"
-_SOURCES = (
+_SOURCES_HINT = (
     'Use {"node": "stepId", "field": ".path", "equals": "value"} or {"variable": "varName", "equals": "value"} or '
     '{"input": "inputName", "equals": "value"}'
 )
@@ -25,15 +25,9 @@ _PATH_EXAMPLE = 'Example: ".id" or ".data.userId"'
 _BAD_FIELD = 'Condition "field" must be a valid jsonpath starting with "."'
 _LEGACY = 'Consider using the new "node" syntax: {"node": "stepId", ...}'
 _VALIDATION = 'Use {"httpStatusCode": 200} or {"jsonpath": ".field", "exists": true}'
-_TYPES = (
-    ("node", "a string (node ID)"),
-    ("field", "a string (jsonpath)"),
-    ("statusCode", "a number"),
-    ("variable", "a string (variable name)"),
-    ("input", "a string (input variable name)"),
-)
-_STATUSES = ("statusCode", "httpStatusCode")
-"""With one of them a condition on a node needs neither field nor operator."""
+_BAD_STATUS = 'Condition "statusCode" must be a number'
+_SOURCES = ("node", "variable", "input", "response")
+_NAMED = {"variable": "variable name", "input": "input variable name"}
 _OWN_RULES = ("header", "responseTimeMs", "schema")
 
 
@@ -55,58 +49,71 @@ def check_condition(condition: Any, field: str, place: Place, ids: list[str], er
     if not isinstance(condition, Mapping):
         notes.add("Each condition must be an object", "type")
         return
-    if "response" in condition:
-        _check_legacy(condition, notes)
-        return
-    _check_types(condition, notes)
-    sources = [name for name in ("node", "variable", "input") if name in condition]
+    sources = [name for name in _SOURCES if name in condition]
     if not sources:
-        notes.add('Condition must specify a source: "node", "variable", or "input"', STRUCTURE, _SOURCES)
+        notes.add('Condition must specify a source: "node", "variable", or "input"', STRUCTURE, _SOURCES_HINT)
     elif len(sources) > 1:
         notes.add("Condition must have only one source (node, variable, or input)", STRUCTURE)
     elif sources == ["node"]:
         _check_node_condition(condition, ids, notes)
-    elif not any(name in condition for name in ALL):
-        notes.add(f"{sources[0].capitalize()} condition must have a comparison operator", STRUCTURE, OPERATORS)
+    elif sources == ["response"]:
+        _check_legacy(condition, notes)
+    else:
+        _check_value_condition(condition, sources[0], notes)
     _check_own_operators(condition, notes)
 
 
-def _check_types(condition: Mapping[str, Any], notes: _Notes) -> None:
-    for name, wanted in _TYPES:
-        if name not in condition:
-            continue
-        value = condition[name]
-        is_right = is_number(value) or value is True if name == "statusCode" else isinstance(value, str)
-        if not is_right:
-            notes.add(f'Condition "{name}" must be {wanted}', "type")
-
-
 def _check_node_condition(condition: Mapping[str, Any], ids: list[str], notes: _Notes) -> None:
-    node, field = condition["node"], condition.get("field", UNSET)
-    if isinstance(node, str) and node not in ids:
+    """A status, a header or a field; only the last is compared in every case."""
+    node = condition["node"]
+    if not isinstance(node, str):
+        notes.add('Condition "node" must be a string (node ID)', "type")
+    elif node not in ids:
         notes.add(f'Condition references non-existent node: "{shown(node)}"', "reference", ids_suggestion(ids))
-    has_status = any(name in condition and condition[name] is not True for name in _STATUSES)
-    has_other = condition.get("statusCode") is True or isinstance(condition.get("header"), str)
-    if field is UNSET and not has_status and not has_other:
+    status = condition.get("statusCode")
+    if is_truthy(status) and status is not True:
+        if not is_number(status):
+            notes.add(_BAD_STATUS, "type")
+        return
+    if condition.get("httpStatusCode", UNSET) is UNSET:
+        if status is not True and not isinstance(condition.get("header"), str):
+            _check_field(condition.get("field"), notes)
+        _check_operator(condition, "Condition", notes)
+
+
+def _check_field(field: Any, notes: _Notes) -> None:
+    if not is_truthy(field):
         notes.add('Node condition must have "field" (jsonpath) or "statusCode"', STRUCTURE, _FIELD_OR_STATUS)
-    elif isinstance(field, str) and not field.startswith("."):
+    elif not isinstance(field, str):
+        notes.add('Condition "field" must be a string (jsonpath)', "type")
+    elif not field.startswith("."):
         notes.add(_BAD_FIELD, "format", _PATH_EXAMPLE)
-    if not has_status and not any(name in condition for name in ALL):
-        notes.add("Condition must have a comparison operator", STRUCTURE, OPERATORS)
+
+
+def _check_operator(condition: Mapping[str, Any], subject: str, notes: _Notes) -> None:
+    if not any(name in condition for name in ALL):
+        notes.add(f"{subject} must have a comparison operator", STRUCTURE, OPERATORS)
+
+
+def _check_value_condition(condition: Mapping[str, Any], source: str, notes: _Notes) -> None:
+    if not isinstance(condition[source], str):
+        notes.add(f'Condition "{source}" must be a string ({_NAMED[source]})', "type")
+    _check_operator(condition, f"{source.capitalize()} condition", notes)
 
 
 def _check_legacy(condition: Mapping[str, Any], notes: _Notes) -> None:
     if not is_number(condition["response"]):
         notes.add('Legacy condition "response" must be a number (step index)', "type", _LEGACY)
     field = condition.get("field", UNSET)
-    if field is UNSET and "statusCode" not in condition:
+    if "statusCode" in condition:
+        if not is_number(condition["statusCode"]):
+            notes.add(_BAD_STATUS, "type")
+    elif field is UNSET:
         notes.add('Legacy condition must have "statusCode" or "field"', STRUCTURE)
-    elif field is not UNSET and not isinstance(field, str):
-        notes.add('Condition "field" must be a string (jsonpath)', "type")
-    elif isinstance(field, str) and not field.startswith("."):
-        notes.add(_BAD_FIELD, "format")
-    if "statusCode" in condition and not is_number(condition["statusCode"]):
-        notes.add('Condition "statusCode" must be a number', "type")
+    else:
+        if not isinstance(field, str) or not field.startswith("."):
+            notes.add(_BAD_FIELD, "format")
+        _check_operator(condition, "Condition", notes)
 
 
 def _check_own_operators(rule: Mapping[str, Any], notes: _Notes) -> None:

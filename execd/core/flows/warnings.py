@@ -10,7 +10,8 @@ from execd.core.flows.bodies import BODY_METHODS
 from execd.core.flows.configs import merge_node, prompts_of, rows_of, table_of
 from execd.core.flows.data_rows import DataError, read_rows
 from execd.core.flows.faults import ConfigErrors, Place, shown
-from execd.core.flows.js_values import is_truthy, js_text
+from execd.core.flows.js_values import is_truthy, js_text, leading_number
+from execd.core.flows.operators import ORDERINGS
 from execd.core.flows.trees import MAX_DEPTH
 
 _NAMED = re.compile(r"\{\{\s*\.(vars|input|env|secrets|responses)\.([A-Za-z0-9_-]+)[^{}]*\}\}")
@@ -58,15 +59,22 @@ def _warn_of_keys(node: Mapping[str, Any], config: Mapping[str, Any], place: Pla
     if is_truthy(node.get("body")) and js_text(node.get("method")).upper() not in BODY_METHODS:
         text = f"The body is not sent with {js_text(node.get('method')).upper()[:20]}"
         errors.add(f"{place.path}.body", text, "ignored", keys=place.keys)
-    statuses = [
-        rule["httpStatusCode"]
-        for rule in rows_of(merge_node(node, config).get("validations"))
-        if isinstance(rule, Mapping) and "httpStatusCode" in rule
-    ]
+    rules = [rule for rule in rows_of(merge_node(node, config).get("validations")) if isinstance(rule, Mapping)]
+    statuses = [rule["httpStatusCode"] for rule in rules if "httpStatusCode" in rule]
+    for rule in rules:
+        _warn_of_threshold(rule, place, errors)
     if len({js_text(status) for status in statuses}) > 1:
         text = "The validations want different statuses, those of the defaults among them: one of them always fails"
         hint = "skipDefaultValidations: true"
         errors.add(f"{place.path}.validations", text, "conflict", keys=place.keys, suggestion=hint)
+
+
+def _warn_of_threshold(rule: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
+    for name in ORDERINGS:
+        if name in rule and leading_number(rule[name]) is None:
+            text = f'"{name}" compares with no number ("{shown(js_text(rule[name]))}"): it never fails'
+            hint = "a number; nothing in a validation is a placeholder"
+            errors.add(f"{place.path}.validations", text, "ignored", keys=place.keys, suggestion=hint)
 
 
 def _warn_of_names(

@@ -157,6 +157,9 @@ class _Command:
     def take(self, options: list[CurlOption]) -> None:
         for option in options:
             self._take_option(option)
+        for name in sorted(self._flags & {"digest", "ntlm", "negotiate"}):
+            self._auth = None
+            self._note(f"--{name} was left out, and the user and password with it", "give the step an `auth`")
         if not self._urls:
             self._note("has no URL", "give it one")
         if self._chosen_method() not in METHODS:
@@ -198,10 +201,12 @@ class _Command:
                 self._auth = {"type": "bearer", "token": argument}
             case "max-time" | "retry" | "retry-delay":
                 self._take_number(name, argument)
-            case "get" | "head":
+            case "get" | "head" | "digest" | "ntlm" | "negotiate":
                 self._flags.add(name)
             case "location" | "location-trusted":
                 self._flags.add("location")
+            case "range":
+                self._add_header("Range", f"bytes={argument}" + ("" if "-" in argument else "-"))
             case "insecure":
                 self._note("-k was left out: certificates are checked", "have execd trust the certificate")
             case _ if name in SILENT_FLAGS or name in SILENT_WITH_ARGUMENT:
@@ -265,6 +270,7 @@ class _Command:
         if name == "data-urlencode":
             self._data.append(self._encoded(argument))
         elif is_file:
+            self._flags.add("sends")
             self._note(f"its body comes from the file {argument[1:60]}", "write the body into the step")
         elif name == "json" and self._data:
             self._data[-1] += argument
@@ -288,6 +294,7 @@ class _Command:
         if name in self._form:
             self._note(f"the part {name[:60]} stands twice; the last was taken", "send lists with a script step")
         if not is_literal and value[:1] in {"@", "<"}:
+            self._flags.add("sends")
             self._note(f"the part {name[:60]} comes from a file and was left out", "send files with a script step")
             return
         if not is_literal and re.search(r";\s*(type|filename|headers|encoder)=", value):
@@ -333,7 +340,7 @@ class _Command:
     def _chosen_method(self) -> str:
         if "head" in self._flags:
             return self._method or "HEAD"
-        sends = (self._data and "get" not in self._flags) or self._form
+        sends = ((self._data or "sends" in self._flags) and "get" not in self._flags) or self._form
         return self._method or ("POST" if sends else "GET")
 
     def _parts_of(self, url: str) -> tuple[str, list[str]]:

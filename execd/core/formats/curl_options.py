@@ -29,7 +29,7 @@ def _names(text: str) -> frozenset[str]:
 
 USED_WITH_ARGUMENT = _names(
     "data data-ascii data-binary data-raw data-urlencode json form form-string header user-agent referer cookie user"
-    " oauth2-bearer request url url-query max-time retry retry-delay"
+    " oauth2-bearer request url url-query max-time range retry retry-delay"
 )
 SILENT_FLAGS = _names(
     "silent show-error verbose include fail fail-early fail-with-body progress-bar no-progress-meter globoff no-buffer"
@@ -52,17 +52,17 @@ NOTED_WITH_ARGUMENT = _names(
     " mail-rcpt netrc-file noproxy pass pinnedpubkey preproxy proxy proxy-cacert proxy-capath proxy-cert proxy-cert-type"
     " proxy-ciphers proxy-crlfile proxy-header proxy-key proxy-key-type proxy-pass proxy-pinnedpubkey proxy-service-name"
     " proxy-tls13-ciphers proxy-tlsauthtype proxy-tlspassword proxy-tlsuser proxy-user proxy1.0 pubkey quote random-file"
-    " range request-target resolve sasl-authzid service-name socks4 socks4a socks5 socks5-gssapi-service socks5-hostname"
+    " request-target resolve sasl-authzid service-name socks4 socks4a socks5 socks5-gssapi-service socks5-hostname"
     " telnet-option tftp-blksize time-cond tlsauthtype tlspassword tlsuser upload-file variable vlan-priority ech"
     " ipfs-gateway"
 )
-NOTED_FLAGS = frozenset(
-    {"digest", "ntlm", "negotiate", "anyauth", "netrc", "netrc-optional", "crlf", "list-only", "append"}
-)
+NOTED_FLAGS = frozenset({"anyauth", "netrc", "netrc-optional", "crlf", "list-only", "append"})
 WITH_ARGUMENT = USED_WITH_ARGUMENT | SILENT_WITH_ARGUMENT | NOTED_WITH_ARGUMENT
 
 
-_USED_FLAGS = frozenset({"get", "head", "insecure", "location", "location-trusted", "next"})
+_USED_FLAGS = frozenset(
+    {"get", "head", "insecure", "location", "location-trusted", "next", "digest", "ntlm", "negotiate"}
+)
 
 
 class CurlOption(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ def _read_step(node: Any, config: Json, defaults: Json, *, path: str, faults: Fa
         name=str(node.get("name") or node.get("id")),
         method=str(node.get("method")),
         url=_url_of(str(node.get("url")), defaults),
-        headers=_headers_of(defaults) | _headers_of(node),
+        headers=_headers_of(defaults, node),
         body=node.get("body"),
         auth=auth if isinstance(auth, dict) and auth else None,
         timeout=timeout if isinstance(timeout, int | float) and not isinstance(timeout, bool) else None,
@@ -126,8 +126,10 @@ def _url_of(url: str, defaults: Json) -> str:
     return base + url if url.startswith("/") and isinstance(base, str) else url
 
 
-def _headers_of(node: Json) -> dict[str, str]:
-    return {key: write_scalar(value) for key, value in table(node.get("headers")).items() if value is not None}
+def _headers_of(defaults: Json, node: Json) -> dict[str, str]:
+    """Null and false are how a step takes back a header of the defaults."""
+    merged = {**table(defaults.get("headers")), **table(node.get("headers"))}
+    return {key: write_scalar(value) for key, value in merged.items() if value is not None and value is not False}
 
 
 def form_pairs(body: Json) -> list[tuple[str, str]]:

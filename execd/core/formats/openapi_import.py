@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from execd.core.flows.validator import is_url
 from execd.core.formats.drafting import (
     MAX_INPUT_CHARS,
     MAX_STEPS,
@@ -189,8 +190,13 @@ class _DocumentReader:
             str(server.get("url") or "/"),
         )
         url = url.replace("{{", "{").rstrip("/")
-        if "://" in url:
+        if "://" in url and is_url(url):
             return url
+        if "://" in url:
+            self._draft.notes.add(
+                "servers", f"have {url!r}, which is no URL; http://localhost was taken", "set the base URL"
+            )
+            return "http://localhost"
         self._draft.notes.add("servers", "name no host; http://localhost was taken", "set the base URL")
         return "http://localhost" + ("/" + url.lstrip("/") if url else "")
 

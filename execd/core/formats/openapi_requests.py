@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from execd.core.flows.bodies import FORM
+from execd.core.flows.schemas import compile_schema
 from execd.core.formats.drafting import Draft, Json
 from execd.core.formats.loose_json import entries, table, write_scalar
 from execd.core.formats.openapi_schemas import Schemas
@@ -175,7 +176,12 @@ class RequestMaker:
         schema = answer_schema(self._schemas, responses[code], place=f"{place}.{code}")
         if schema is not None and operation.method != "HEAD":
             written = self._schemas.self_contained(schema, path=f"{place}.{code}")
-            if written is not None:
+            fault = None if written is None else compile_schema(written).fault
+            if fault is not None:
+                self._draft.notes.add(
+                    f"{place}.{code}", f"has a schema that is none and is not checked ({fault})", "mend it"
+                )
+            elif written is not None:
                 rules.append({"schema": written})
         return rules
 

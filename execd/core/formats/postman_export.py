@@ -19,7 +19,7 @@ from execd.core.formats.postman_tests import write_tests
 from execd.core.formats.urls import split_query
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-_LEFT_OUT = ("conditions", "userPrompts", "retry", "launchBrowser")
+_LEFT_OUT = ("conditions", "userPrompts", "retry", "timeout", "continueOnError", "launchBrowser")
 
 
 def export_collection(config: Json, *, name: str) -> Exported:
@@ -161,8 +161,9 @@ class _Writer:
             for key, value in headers.items()
             if not (is_multipart and key.lower() == "content-type")
         ]
-        if isinstance(step.body, dict | list) and not step.header("content-type"):
-            items.append({"key": "Content-Type", "value": "application/json"})
+        if step.body not in (None, "") and not step.header("content-type"):
+            kind = FORM if isinstance(step.body, str) else "application/json"  # where Postman would say text/plain
+            items.append({"key": "Content-Type", "value": kind})
         return items
 
     def _body(self, step: FlowStep, body: Any) -> Json:

@@ -6,7 +6,6 @@ journal: what the client sends with the next one is all that is remembered.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +21,7 @@ from execd.core.events import WorkspaceId
 from execd.core.fields import is_nested_deeper
 from execd.core.flows.compiling import compile_alone
 from execd.core.flows.configs import environment_of, prompts_of, rows_of, table_of
-from execd.core.flows.js_values import is_truthy, js_text
+from execd.core.flows.js_values import is_truthy, js_json, js_text
 from execd.core.flows.moments import Moment
 from execd.core.flows.moments import Response as StepResponse
 from execd.core.flows.steps import FailStep, SkipStep, Step
@@ -231,16 +230,4 @@ def write_log(steps: list[Any], result: Mapping[str, Any], *, at: datetime) -> s
     failed = next((table_of(step) for step in steps if table_of(step).get("status") == "failed"), None)
     if status == "failure" and failed is not None:
         metadata["failed_step"] = {name: failed[name] for name in ("step", "id") if name in failed}
-    return json.dumps({"metadata": metadata, "steps": _with_whole_numbers(steps)}, indent=2, ensure_ascii=False)
-
-
-def _with_whole_numbers(value: Any) -> Any:
-    """`1.0` is `1`, as JavaScript has only one kind of number."""
-    match value:
-        case float():
-            return int(value) if value.is_integer() and abs(value) < 2**53 else value
-        case dict():
-            return {key: _with_whole_numbers(item) for key, item in value.items()}
-        case list():
-            return [_with_whole_numbers(item) for item in value]
-    return value
+    return msgspec.json.format(js_json({"metadata": metadata, "steps": steps}), indent=2).decode()
