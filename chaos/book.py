@@ -42,6 +42,22 @@ class Wish:
     sends: int = 0
     commands_taken: list[str] = field(default_factory=list)
     """Commands that got a 2xx."""
+    answered: list[str] = field(default_factory=list)
+    """Steps of a flow whose questions were answered, with a 2xx."""
+    frames: list[Frame] = field(default_factory=list)
+    """What FlowSphere's door told, over all connections."""
+    last_frame: int = 0
+    """The `id` of the last of them that had one."""
+    has_left: bool = False
+    """Whether its client went away from FlowSphere's door before the end."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of FlowSphere's door."""
+
+    name: str
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True)

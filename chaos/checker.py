@@ -13,9 +13,11 @@ import msgspec
 
 from chaos.book import Book, Viewing, Wish, digest
 from chaos.database import Stored, check_integrity, read_executions
+from chaos.flow_checks import check_flow
+from chaos.flows import secret_of
 from chaos.graph_checks import check_graph
 from chaos.journals import Journal, check_journal, read_journal
-from chaos.recipes import CANCELLED, WORKER_LOST
+from chaos.recipes import CANCELLED, COMPLETED, WORKER_LOST
 from chaos.world import WORKSPACES, World
 
 API_PATIENCE_S = 20.0
@@ -115,6 +117,8 @@ def check_file(world: World, told: dict[str, list[bytes]]) -> int:
         if count > 1:
             book.blame("doubles", "", f"{name} became {count} executions under one Idempotency-Key")
     _check_never_accepted(world, names)
+    _check_secrets(world)
+    _note_flows(world)
     return len(stored_ids)
 
 
@@ -134,7 +138,8 @@ def _check_stored(
     for viewing in viewings:
         _check_viewing(book, viewing, stored, digests)
     if stored.is_final and stored.events:
-        _check_end(world, wish, stored, read_journal(stored))
+        check_end = _check_end if wish.recipe.flow is None else _check_flow_end
+        check_end(world, wish, stored, read_journal(stored))
 
 
 def _check_viewing(book: Book, viewing: Viewing, stored: Stored, digests: list[bytes]) -> None:
@@ -170,6 +175,18 @@ def _check_end(world: World, wish: Wish, stored: Stored, journal: Journal) -> No
         check_graph(book, world.witness, stored, wish.token)
 
 
+def _check_flow_end(world: World, wish: Wish, stored: Stored, journal: Journal) -> None:
+    """A death excuses two things: a step that may not be done again is lost, and nobody is there to see a client leave."""
+    story = check_flow(world.book, wish, stored, world.outside.of(wish.token))
+    expected = {CANCELLED} if "cancel" in wish.commands_taken else set(wish.recipe.ends)
+    if _has_died(world, journal):
+        expected |= {COMPLETED} if wish.has_left else set()
+        expected |= {WORKER_LOST} if story.has_rightly_lost else set()
+    end = (stored.status, journal.error_code)
+    if end not in expected:
+        world.book.blame("wrong ends", stored.id, f"{wish.recipe.name} ended {end}; expected {expected}")
+
+
 def _check_output(book: Book, wish: Wish, stored: Stored, journal: Journal) -> None:
     """The bytes it kept are the program's, and it says how many there were."""
     kept = journal.output("stdout")
@@ -187,9 +204,14 @@ def _check_loss(world: World, wish: Wish, stored: Stored, journal: Journal) -> N
         world.book.blame("wrong ends", stored.id, text)
     if "cancel" in wish.commands_taken:
         world.book.blame("wrong ends", stored.id, "the cancel was taken, and it ended worker_lost")
-    began, ended = _seconds(journal.first_at), _seconds(journal.last_at)
-    if not any(began - ENDS_SLACK_S <= end <= ended + ENDS_SLACK_S for end in world.server.ends):
+    if not _has_died(world, journal):
         world.book.blame("wrong ends", stored.id, "worker_lost, though no server died while it lived")
+
+
+def _has_died(world: World, journal: Journal) -> bool:
+    """Whether a server was killed, or asked to stop, while an execution lived."""
+    began, ended = _seconds(journal.first_at), _seconds(journal.last_at)
+    return any(began - ENDS_SLACK_S <= end <= ended + ENDS_SLACK_S for end in world.server.ends)
 
 
 def _check_starts(world: World, wish: Wish, stored: Stored, journal: Journal) -> None:
@@ -209,8 +231,25 @@ def _check_starts(world: World, wish: Wish, stored: Stored, journal: Journal) ->
 def _check_never_accepted(world: World, names: Counter[str]) -> None:
     """What is not in the file has not happened: not accepted, and never begun."""
     for wish in world.book.wishes:
-        if names[wish.token] == 0 and world.witness.started[wish.token]:
+        if names[wish.token] == 0 and (world.witness.started[wish.token] or world.outside.of(wish.token)):
             world.book.blame("reruns", "", f"{wish.token} is not in the file, and began all the same")
+
+
+def _check_secrets(world: World) -> None:
+    """What was answered in secret stands nowhere in the files of the store."""
+    kept = b"".join(path.read_bytes() for path in sorted(world.server.data_dir.glob("execd.db*")))
+    for wish in world.book.wishes:
+        if wish.recipe.flow is not None and secret_of(wish.token).encode() in kept:
+            world.book.blame("other", wish.execution_id, f"the secret answer to {wish.token} can be read in the file")
+
+
+def _note_flows(world: World) -> None:
+    """How much of a witness the outside was."""
+    requests = world.outside.requests
+    if requests:
+        again, looked = sum(each.nth > 1 for each in requests), sum(each.starts is not None for each in requests)
+        text = f"Requests of flows: {len(requests)}, {again} of them of further attempts"
+        world.book.notes.append(f"{text}; the file was read while they were under way for {looked}.")
 
 
 def _seconds(text: str) -> float:

@@ -66,7 +66,7 @@ async def steer(world: World, wish: Wish, viewing: Viewing) -> None:
         case "cancel at once":
             await command(world, wish, "cancel")
         case "cancel" | "interrupt" | "stdin":
-            await _first_of(viewing.first_output, viewing.ended)
+            await first_of(viewing.first_output, viewing.ended)
             if wish.recipe.steer == "stdin":
                 await command(world, wish, "stdin", {"text": f"{wish.token}\n", "close": True})
             else:
@@ -96,7 +96,8 @@ async def command(world: World, wish: Wish, name: str, body: dict[str, object] |
         await trio.sleep(4 * COME_BACK_S)
 
 
-async def _first_of(*events: trio.Event) -> None:
+async def first_of(*events: trio.Event) -> None:
+    """Wait until one of them is set."""
     async with trio.open_nursery() as nursery:
         for event in events:
 

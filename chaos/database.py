@@ -43,6 +43,20 @@ def read_executions(path: Path) -> Iterator[Stored]:
             yield Stored(execution_id, name, workspace, status, bool(is_final), head_seq, events)
 
 
+def count_starts(path: Path, name: str, node: str) -> int | None:
+    """Count the starts of a node that are stored now, under the nose of the running server; None where it cannot be read
+    because the server was killed meanwhile, or the file is held."""
+    query = (
+        "SELECT count(*) FROM events WHERE type = 'node_started' AND json_extract(CAST(body AS TEXT), '$.node') = ? "
+        "AND execution_key IN (SELECT key FROM executions WHERE name = ?)"
+    )
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.5)) as db:
+            return int(db.execute(query, (node, name)).fetchone()[0])
+    except sqlite3.Error:
+        return None
+
+
 def check_integrity(path: Path) -> list[str]:
     """Give what SQLite finds wrong with the file, and events of executions that are not there; empty when it is sound."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:

@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from chaos.load import Load
+from chaos.recipes import RECIPES
 from chaos.wire import HOST
 from chaos.world import World
 
@@ -54,7 +55,7 @@ async def play(world: World, rng: random.Random, *, kills: int) -> None:
 async def _loaded(world: World, rng: random.Random, *, seconds: float, is_short: bool = False) -> None:
     """Load it. While it is short, a sandbox that cannot be made is the platform's failure, and the end may say so."""
     world.excused = SHORT_ENDS if is_short else frozenset()
-    load = Load(world, random.Random(rng.getrandbits(64)))
+    load = Load(world, random.Random(rng.getrandbits(64)), recipes=RECIPES)  # a call needs a descriptor, too
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run)
         await trio.sleep(seconds)

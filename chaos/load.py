@@ -9,6 +9,8 @@ import trio
 
 from chaos.book import Viewing, Wish
 from chaos.clients import steer, submit
+from chaos.flow_clients import come_by_door, steer_flow
+from chaos.flows import AT_THE_DOOR, FLOWS
 from chaos.recipes import RECIPES, Recipe
 from chaos.viewers import view
 from chaos.world import WORKSPACES, World
@@ -17,6 +19,7 @@ SUBMITTERS = 4
 OUTSTANDING = 12
 """Wishes under way: six run, the others wait in the line."""
 IMPATIENT_SHARE = 0.1
+EVERYTHING = (*RECIPES, *FLOWS, *AT_THE_DOOR)
 LATE_S = 1.5
 """How much later than the acceptance the last of the viewers comes, at most."""
 
@@ -25,7 +28,12 @@ class Load:
     """Makes wishes until `close`, then sees all of them to their end."""
 
     def __init__(
-        self, world: World, rng: random.Random, *, recipes: Sequence[Recipe] = RECIPES, outstanding: int = OUTSTANDING
+        self,
+        world: World,
+        rng: random.Random,
+        *,
+        recipes: Sequence[Recipe] = EVERYTHING,
+        outstanding: int = OUTSTANDING,
     ) -> None:
         self._world = world
         self._rng = rng
@@ -62,13 +70,20 @@ class Load:
 
 async def carry(world: World, wish: Wish, rng: random.Random) -> Viewing | None:
     """Submit a wish, watch it and steer it; give the first viewing, None when it was not accepted."""
-    if not await submit(world, wish, rng):
-        return None
+    async with trio.open_nursery() as nursery:
+        if wish.recipe.door:
+            await nursery.start(come_by_door, world, wish)
+        else:
+            await submit(world, wish, rng)
+        return await _watch(world, wish, rng) if wish.execution_id else None
+
+
+async def _watch(world: World, wish: Wish, rng: random.Random) -> Viewing:
     viewings = [
         Viewing(wish.execution_id, wish.workspace, rng.choice(("sse", "ws"))) for _ in range(rng.choice((1, 1, 2, 3)))
     ]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(steer, world, wish, viewings[0])
+        nursery.start_soon(steer_flow if wish.recipe.flow is not None else steer, world, wish, viewings[0])
         nursery.start_soon(view, world, viewings[0], rng)
         for late in viewings[1:]:
             await trio.sleep(rng.uniform(0, LATE_S))

@@ -48,9 +48,13 @@ class Recipe:
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body."""
     steer: str = ""
-    """`cancel`, `cancel at once`, `interrupt` or `stdin`."""
+    """`cancel`, `cancel at once`, `interrupt` or `stdin`; of flows `answer` and `leave`, too."""
     nodes: Callable[[str, int], list[dict[str, Any]]] | None = None
     """Of a workflow: its nodes, by its token and the witness's port; None for a script."""
+    flow: Callable[[str, int], dict[str, Any]] | None = None
+    """Of a flow: its config, by its token and the port of the outside."""
+    door: str = ""
+    """Of a flow that comes by FlowSphere's door: `attached` or `detached`."""
 
     @property
     def tells_witness(self) -> bool:
@@ -60,8 +64,12 @@ class Recipe:
     def retries(self) -> int:
         return int(self.more.get("retries", 0))
 
-    def body(self, token: str, *, witness_port: int) -> dict[str, Any]:
+    def body(self, token: str, *, witness_port: int, outside_port: int) -> dict[str, Any]:
         """Fill it in."""
+        if self.flow is not None:
+            config = {"name": token, **self.flow(token, outside_port)}
+            is_detached = self.door == "detached"
+            return {"config": config, "options": {"detach": is_detached}} if self.door else {"kind": "flow", **config}
         if self.nodes is not None:
             return {"kind": "workflow", "name": token, "nodes": self.nodes(token, witness_port)}
         source = self.source.replace("TOKEN", token).replace("WITNESS", str(witness_port))

@@ -93,18 +93,24 @@ def _paragraph(line: Line) -> str:
 
 
 ABOUT = """The real `execd serve` on a real SQLite file with real bubblewrap sandboxes, under a load of short, slow, flooding,
-failing, limited, cancelled, interrupted and retried scripts in Python and Bash, from three workspaces. Clients send each submission
-with an `Idempotency-Key` and send it again when the answer is lost; viewers resume over SSE (`Last-Event-ID`) and WebSocket
-(`?after=`); scripts tell a witness outside that they began. Afterwards a checker compares what each viewer saw over all its
-connections with `GET /events`, `GET /result`, the list, and the rows of the file, read directly."""
+failing, limited, cancelled, interrupted and retried scripts in Python and Bash, of workflows of 200 nodes, and of HTTP flows, from
+three workspaces. Clients send each submission with an `Idempotency-Key` and send it again when the answer is lost; viewers
+resume over SSE (`Last-Event-ID`) and WebSocket (`?after=`); scripts tell a witness outside that they began. Flows ask a server of
+the campaign, which counts every request, looks into the file while it is under way, answers, refuses, cuts its answers or says
+nothing: with `finally`, retries, rows of data, questions that are answered over HTTP (one of them in secret), POSTs among the
+steps, and some of them over FlowSphere's door, where clients stay, go away, or detach. Afterwards a checker compares what each
+viewer saw over all its connections with `GET /events`, `GET /result`, the list, the rows of the file, read directly, and what
+the witnesses saw."""
 
 COLUMNS = """## The columns
 
 - *lost*: accepted with a 2xx and gone, or never ended. *doubles*: an event twice in a viewer's stream, two ends, or two executions
   under one key. *gaps*: a number missing in a stream or journal, or a byte of output. *differs*: stream, API and file disagree.
-- *reruns*: the witness saw a start that no event announced, a script without `retries` more than once, or one never accepted.
+- *reruns*: a witness saw a start or a request that no stored event announced, a script without `retries` more than once, one
+  never accepted, a step out of its order, or a request again that its step did not allow.
 - *wrong ends*: an outcome or output that is not the script's, `worker_lost` without a death, a cancel that was taken and did not
-  hold. *orphans*: a process, cgroup or directory of a dead server. *other*: anything else, such as a 500 or a damaged file."""
+  hold, `finally` that was not run, an answer that nobody gave. *orphans*: a process, cgroup or directory of a dead server.
+- *other*: anything else, such as a 500, a damaged file, or a secret that can be read in it."""
 
 REPEAT = """## To repeat it
 

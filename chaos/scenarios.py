@@ -40,7 +40,8 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = {
     "kills": Scenario(
         "`kill -9` at random moments and aimed ones: right after a submission's bytes, right after the 202, within a flood, "
-        "behind a terminal event, while it starts, while it stops after SIGTERM, twice in quick succession.",
+        "behind a terminal event, in the middle of a flow's request, behind an answer that was taken, while it starts, while it "
+        "stops after SIGTERM, twice in quick succession.",
         storm.play,
     ),
     "disk-full": Scenario(

@@ -9,10 +9,11 @@ from collections import Counter
 import trio
 
 from chaos.clients import ACCEPTED, SENT
+from chaos.flow_clients import ANSWERED
 from chaos.leftovers import find_leftovers
 from chaos.load import Load
 from chaos.viewers import ENDED, FLOOD
-from chaos.world import World
+from chaos.world import ASKED, World
 
 MOMENTS = {
     "random": 40,
@@ -20,11 +21,13 @@ MOMENTS = {
     ACCEPTED: 12,
     FLOOD: 10,
     ENDED: 8,
+    ASKED: 12,
+    ANSWERED: 4,
     "starting": 8,
     "stopping": 6,
     "twice": 4,
 }
-"""When to kill, with weights. sent, accepted, flood and ended fire within the client that sees the moment."""
+"""When to kill, with weights. sent, accepted, flood, ended, asked and answered fire within whoever sees the moment."""
 UP_S = (0.05, 2.2)
 """How long it is up before a random kill: about what a start and a slow script take, so that both are hit."""
 AIM_S = 4.0

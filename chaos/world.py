@@ -6,12 +6,15 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from chaos.book import Book, Wish
+from chaos.database import count_starts
+from chaos.outside import Outside
 from chaos.recipes import Ending, Recipe
 from chaos.server import Server
 from chaos.wire import Answer, BrokenError, Request, ask
@@ -19,6 +22,8 @@ from chaos.witness import Witness
 
 API = "/api/v1"
 WORKSPACES = ("default", "second", "third")
+ASKED = "asked"
+"""A moment to aim at: the outside has been asked something, and has not answered."""
 COME_BACK_S = 0.05
 """Between two tries of a client whose server is away: short, so that some arrive the moment it is back."""
 
@@ -48,9 +53,10 @@ class Trigger:
 class World:
     """Made by `open_world`."""
 
-    def __init__(self, server: Server, witness: Witness, name: str) -> None:
+    def __init__(self, server: Server, witness: Witness, outside: Outside, name: str) -> None:
         self.server = server
         self.witness = witness
+        self.outside = outside
         self.book = Book()
         self.trigger = Trigger()
         self.excused: frozenset[Ending] = frozenset()
@@ -70,14 +76,15 @@ class World:
     def wish(self, recipe: Recipe, workspace: str, *, is_impatient: bool = False, **more: Any) -> Wish:
         """Note a new wish; the token in its output is its `Idempotency-Key` too."""
         token = f"{self._name}-{next(self._numbers)}"
-        body = recipe.body(token, witness_port=self.witness.port) | more
+        body = recipe.body(token, witness_port=self.witness.port, outside_port=self.outside.port) | more
         wish = Wish(token, recipe, workspace, body, is_impatient=is_impatient, excused=self.excused)
         self.book.wishes.append(wish)
         return wish
 
     async def ask(self, method: str, target: str, workspace: str, *, body: bytes = b"", **headers: str) -> Answer:
-        """Ask once. Raises BrokenError."""
-        request = Request(method, f"{API}{target}", self.tokens[workspace], body, headers)
+        """Ask once; a target is of execd's own API, or a whole path. Raises BrokenError."""
+        path = target if target.startswith("/api/") else f"{API}{target}"
+        request = Request(method, path, self.tokens[workspace], body, headers)
         return await ask(self.server.port, request)
 
     async def ask_once_at_root(self, target: str) -> int | None:
@@ -107,12 +114,14 @@ class World:
 
 @asynccontextmanager
 async def open_world(data_dir: Path, name: str, *, log_path: Path, settings: Mapping[str, str]) -> AsyncIterator[World]:
-    """Start a server and a witness; whatever happens, no server of this world outlives it."""
+    """Start a server, a witness and the outside; whatever happens, no server of this world outlives it."""
     server = Server(data_dir, log_path=log_path, settings=settings)
-    witness = Witness()
+    witness, outside = Witness(), Outside(look=partial(count_starts, data_dir / "execd.db"))
     async with trio.open_nursery() as nursery:
         await nursery.start(witness.run)
-        world = World(server, witness, name)
+        await nursery.start(outside.run)
+        world = World(server, witness, outside, name)
+        outside.on_asked = partial(world.trigger.see, ASKED)
         try:
             await world.admit(await server.start())
             yield world

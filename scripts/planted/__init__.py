@@ -10,5 +10,6 @@ from planted.actors import ACTORS
 from planted.bug import Bug
 from planted.core import CORE
 from planted.edges import EDGES
+from planted.flows import FLOWS
 
-BUGS: tuple[Bug, ...] = (*CORE, *ACTORS, *EDGES)
+BUGS: tuple[Bug, ...] = (*CORE, *ACTORS, *EDGES, *FLOWS)

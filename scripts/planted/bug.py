@@ -21,4 +21,4 @@ class Bug:
     @property
     def is_simulated(self) -> bool:
         """Whether the simulated worlds run this code: they have no doors, no file and no sandbox."""
-        return self.path.startswith(("execd/core", "execd/actors", "execd/adapters/memory"))
+        return self.path.startswith(("execd/core", "execd/actors", "execd/adapters/memory", "execd/library"))

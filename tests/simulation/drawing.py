@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from tests.simulation.definitions import DrawnDefinition, draw_definition
 from tests.simulation.elsewhere import draw_external
-from tests.simulation.flows import draw_flow
+from tests.simulation.flow_drawing import draw_flow
 from tests.simulation.graph_drawing import draw_graph, has_script_in_map, is_large
 from tests.simulation.plan import (
     Ask,
@@ -31,7 +32,10 @@ def draw_plan(seed: int) -> Plan:
     rng = random.Random(seed)
     is_calm = rng.random() < 0.25
     count = rng.choice((2, 4, 6, 8)) if is_calm else rng.choice((1, 2, 2, 3, 4, 6))
+    drawn = draw_definition(rng) if rng.random() < 0.25 else None
     submissions = tuple(_submission(rng, number) for number in range(count))
+    if drawn is not None:
+        submissions += tuple(_runs(rng, drawn, first=count))
     labels = [submission.label for submission in submissions]
     is_narrow = rng.random() < 0.6
     has_many = any(submission.graph is not None and is_large(submission.graph) for submission in submissions)
@@ -47,6 +51,7 @@ def draw_plan(seed: int) -> Plan:
         per_workspace=rng.choice((2, 1000, 1000)),
         lease_s=rng.choice((1.0, 5.0, 15.0)),
         submissions=submissions,
+        definition=None if drawn is None else drawn.plan,
         viewers=tuple(_viewer(rng, number, labels) for number in range(rng.choice((1, 2, 3, 4, 6)))),
         commands=(
             *(_command(rng, number, labels) for number in range(rng.choice((0, 1, 1, 2, 3, 5)))),
@@ -62,7 +67,7 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
     retries = rng.choice((0, 0, 0, 1, 2))
     kind = rng.random()
     drawn = draw_graph(rng, f"s{number}") if kind < 0.5 else None
-    flow, calls = draw_flow(rng, f"s{number}") if 0.8 < kind <= 0.9 else (None, ())
+    flow, calls = draw_flow(rng, f"s{number}") if 0.75 < kind <= 0.9 else (None, ())
     return SubmissionPlan(
         label=f"s{number}",
         workspace=rng.choice(WORKSPACES),
@@ -78,6 +83,25 @@ def _submission(rng: random.Random, number: int) -> SubmissionPlan:
         node_calls=tuple(drawn.calls.items()) if drawn else calls,
         answers_after=tuple(rng.choice((0.0, rng.uniform(0, 10))) for _ in range(rng.choice((1, 1, 2)))),
     )
+
+
+def _runs(rng: random.Random, drawn: DrawnDefinition, *, first: int) -> Iterator[SubmissionPlan]:
+    """People who run the definition, most of them after some of the others are through."""
+    workspace = rng.choice(WORKSPACES)
+    for number, run in enumerate(drawn.runs, start=first):
+        label = f"s{number}"
+        yield SubmissionPlan(
+            label=label,
+            workspace=workspace,
+            at=rng.choice((rng.uniform(0, 5), rng.uniform(0, 60))),
+            retries=0,
+            key=f"key-{number}" if rng.random() < 0.5 else None,
+            again_after=(),
+            programs=(),
+            run=run,
+            node_programs=tuple(drawn.programs.items()),
+            node_calls=tuple((f"{label}/f{step}", drawn.calls) for step in range(3)),
+        )
 
 
 def _viewer(rng: random.Random, number: int, labels: list[str]) -> ViewerPlan:

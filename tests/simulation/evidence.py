@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -41,6 +41,8 @@ class Attempt:
     """Whether execd took the last frame."""
     record: ExitRecord | None = None
     stdin: bytearray = field(default_factory=bytearray)
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The variables it was given."""
 
 
 @dataclass(slots=True)
@@ -51,8 +53,18 @@ class Call:
     number: int
     words: str
     """The answer, no other like it."""
+    serial: int
+    """Its number among all calls."""
+    method: str = "GET"
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What its address said behind the path."""
+    key: str | None = None
+    """The secret it was sent, which the answer repeats."""
+    body: bytes | None = None
     status: int = 0
     """0: no answer was given."""
+    is_broken: bool = False
+    """Whether its connection broke, while who asked was there to see it."""
     is_open: bool = False
 
 
@@ -91,6 +103,7 @@ class Answer:
     execution_id: ExecutionId
     prompt_id: str
     by: str
+    secret_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +138,11 @@ class Evidence:
     obeyed: list[Obeyed] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     biggest_event_bytes: int = 0
+    created_at: dict[ExecutionId, float] = field(default_factory=dict)
     ended_at: dict[ExecutionId, float] = field(default_factory=dict)
-    """When each result was stored."""
+    """When each result was stored, in that order."""
+    saved_at: dict[int, float] = field(default_factory=dict)
+    """When each version of the definition was saved."""
     grown: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Where those wait who look at journals."""
     created: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -150,6 +166,7 @@ class Evidence:
                 if execution_id in self.labels:
                     return
                 self.labels[execution_id] = record.name
+                self.created_at[execution_id] = trio.current_time()
                 self.created.unpark_all()
             case Append(execution_id=execution_id, epoch=epoch, events=events):
                 if self._was_written(execution_id, events):

@@ -21,6 +21,8 @@ from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
 from execd.core.specs import Limits, RetryPolicy, ScriptSpec
+from tests.simulation.calls import KEY_HEADER, KEY_MARK
+from tests.simulation.hidden import NAME
 from tests.simulation.plan import CallPlan, ProgramPlan
 from tests.simulation.program_drawing import draw_step
 
@@ -46,6 +48,7 @@ class _Names(msgspec.Struct, frozen=True):
     values: tuple[str, ...]
     items: str | None = None
     """The output of a `map` before it."""
+    secrets: tuple[str, ...] = (f"secrets.{NAME}",)
 
 
 class DrawnGraph:
@@ -140,16 +143,23 @@ class DrawnGraph:
         self.programs[path] = tuple(draw_step(rng, is_long=0.15 if path.count("/") == 1 else 0.5) for _ in range(3))
         script = ScriptSpec(language="python", source=path, limits=Limits())
         given = {"k": f"{{{{ {self._number(names)} }}}}"} if rng.random() < 0.3 else None
+        if rng.random() < 0.3:
+            env = {"TOKEN": f"{{{{ {rng.choice(names.secrets)} }}}}"}
+            secrets = {"KEY": NAME} if rng.random() < 0.5 else {}
+            script = msgspec.structs.replace(script, env=env, secrets=secrets)
         return StepSpec(script=script, input=given)
 
     def _http(self, path: str, names: _Names) -> HttpSpec:
         query = f"?k={{{{ {self._number(names)} }}}}" if self._rng.random() < 0.3 else ""
         self.calls[path] = tuple(draw_call(self._rng) for _ in range(3))
-        return HttpSpec(url=f"http://outside/{path}{query}")
+        headers = {KEY_HEADER: f"{{{{ {self._rng.choice(names.secrets)} }}}}"} if self._rng.random() < 0.3 else None
+        return HttpSpec(url=f"http://outside/{path}{query}", headers=headers)
 
     def _llm(self, path: str, names: _Names) -> LlmSpec:
         self.calls[path] = tuple(draw_call(self._rng) for _ in range(3))
         prompt = f"How much is {{{{ {self._number(names)} }}}}?"
+        if self._rng.random() < 0.3:
+            prompt += f" {KEY_MARK}{{{{ {self._rng.choice(names.secrets)} }}}}"
         return LlmSpec(base_url=f"http://outside/{path}", model="m", prompt=prompt)
 
     def _set(self, path: str, names: _Names) -> SetSpec:
@@ -158,6 +168,8 @@ class DrawnGraph:
         values: dict[str, Any] = {"n": rng.choice((f"{{{{ {number} }}}}", 2))}
         if rng.random() < 0.5:
             values["v"] = f"{{{{ {rng.choice((*names.values, *names.numbers))} }}}}"
+        if rng.random() < 0.3:
+            values["secret"] = f"not {{{{ {rng.choice(names.secrets)} }}}}"
         if rng.random() < 0.3:
             values["list"] = [f"{number}: {{{{ {number} }}}}", {"deep": f"{{{{ {names.numbers[0]} }}}}"}]
         return SetSpec(values=values)
@@ -180,8 +192,10 @@ class DrawnGraph:
 
     def _input(self, path: str, names: _Names) -> InputSpec:
         rng = self._rng
-        prompt = Prompt(key="name", label=f"Who are you, {{{{ {self._number(names)} }}}}?")
-        return InputSpec(prompts=(prompt,), expires_s=rng.uniform(1, 15) if rng.random() < 0.4 else None)
+        prompts = [Prompt(key="name", label=f"Who are you, {{{{ {self._number(names)} }}}}?")]
+        if rng.random() < 0.6:
+            prompts.append(Prompt(key="pass", label="And your word?", secret=True))
+        return InputSpec(prompts=tuple(prompts), expires_s=rng.uniform(1, 15) if rng.random() < 0.4 else None)
 
     def _map(self, path: str, names: _Names) -> MapSpec:
         rng = self._rng
@@ -275,7 +289,15 @@ def _seen(around: _Names, nodes: Sequence[Node]) -> _Names:
     numbers = [_OUTPUTS[node.type].format(node.id) for node in nodes if node.type in _OUTPUTS]
     values = [f"nodes.{node.id}.{what}" for node in nodes for what in ("output", "status")]
     lists = [f"nodes.{node.id}.output" for node in nodes if node.type == "map"]
+    typed = [
+        f"nodes.{node.id}.output.{prompt.key}"
+        for node in nodes
+        if isinstance(node.spec, InputSpec)
+        for prompt in node.spec.prompts
+        if prompt.secret
+    ]
     return _Names(
+        secrets=(*around.secrets, *typed, *typed),
         numbers=(*around.numbers, *numbers),
         values=(*around.values, *values),
         items=lists[-1] if lists else around.items,
@@ -288,4 +310,5 @@ def _inside(spec: msgspec.Struct, names: _Names) -> _Names:
         return _Names(numbers=("input.k", "vars.c"), values=("input", "vars.list"))
     has_numbers = isinstance(spec, MapSpec) and (isinstance(spec.items, list) or spec.items == "{{ vars.list }}")
     more = ("index", "item.n") if has_numbers else ("index",)
-    return _Names(numbers=(*names.numbers, *more), values=(*names.values, "item"), items=names.items)
+    numbers, values = (*names.numbers, *more), (*names.values, "item")
+    return _Names(numbers=numbers, values=values, items=names.items, secrets=names.secrets)

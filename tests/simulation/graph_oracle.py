@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,6 @@ from execd.core.event_parts import Failure
 from execd.core.events import (
     Event,
     ExecutionEnded,
-    ExecutionId,
     ExecutionPaused,
     ExecutionResumed,
     InputReceived,
@@ -47,6 +46,8 @@ from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.waiting import WaitSpec
 from execd.core.specs import ScriptSpec
+from execd.ports import ExecutionRecord
+from tests.simulation.calls import path_of
 from tests.simulation.evidence import Evidence
 from tests.simulation.graph_views import (
     CUT_SHORT,
@@ -65,7 +66,9 @@ from tests.simulation.graph_views import (
     needs_of,
     open_scope,
     output_of_script,
+    read_by,
 )
+from tests.simulation.hidden import answer_of, hide, secret_of
 from tests.simulation.values_oracle import NoValueError
 
 _ITEM = re.compile(r"(.*)\[(\d+)\]")
@@ -74,7 +77,15 @@ _ITEM = re.compile(r"(.*)\[(\d+)\]")
 class Replay:
     """Goes through one journal; `wrong` is what it found."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, workspace: str, *, is_weighed: bool = False) -> None:
+        """Args:
+        is_weighed: whether its nodes weigh what former runs say; then definitions.py judges its percents.
+        """
+        self._is_weighed = is_weighed
+        self.given: dict[tuple[str, int], dict[str, Any]] = {}
+        """What the program or call of each attempt is given."""
+        self._secret = secret_of(workspace)
+        self._hidden = [self._secret]
         self.wrong: list[str] = []
         self.census: Counter[str] = Counter()
         self._root = open_scope("", graph, graph.input)
@@ -158,7 +169,7 @@ class Replay:
             self._say(event, "is pinned and starts")
         view.status, view.attempt = "running", event.attempt or 1
         view.text, view.is_text_cut = bytearray(), False
-        view.expected = self._expect(scope, node)
+        view.expected = self._expect(event, scope, node)
         if isinstance(node.spec, StepSpec | ScriptSpec | HttpSpec | LlmSpec):
             self._placed.add(event.node or "")
             if len(self._placed) > self._root.graph.parallelism:
@@ -212,6 +223,10 @@ class Replay:
         if view.status != "waiting" or not isinstance(asked, InputRequired) or asked.prompt_id != event.data.prompt_id:
             self._say(event, "is answered and asks not")
         view.due, view.expected = None, ("gives", event.data.values, None)
+        prompts = asked.prompts if isinstance(asked, InputRequired) else ()
+        by, prompt_id = event.data.by, event.data.prompt_id
+        view.typed = {each.key: answer_of(by, prompt_id, each.key) for each in prompts if each.secret}
+        self._hidden += view.typed.values()
 
     def _expanded(self, event: Event, scope: Scope, node: Node, view: View) -> None:
         assert isinstance(event.data, NodeExpanded)
@@ -293,6 +308,8 @@ class Replay:
             expected = ("gives", None, None)
         elif view.status == "expanded" and expected is not None:
             expected = ("gives", join_items(node, view, len(expected[1])), None)
+        if expected is not None:
+            expected = (expected[0], hide(expected[1], self._hidden), expected[2])
         if expected != ("gives", data.output, data.port):
             self._say(event, f"gave {data.output!r} by {data.port}, expected was {expected}")
 
@@ -358,11 +375,16 @@ class Replay:
 
     # What its spec makes of what is there.
 
-    def _expect(self, scope: Scope, node: Node) -> tuple[str, Any, str | None] | None:
+    def _expect(self, event: Event, scope: Scope, node: Node) -> tuple[str, Any, str | None] | None:
         try:
-            return begin(node, names_in(scope, self._root))
+            if isinstance(node.spec, StepSpec | HttpSpec | LlmSpec):
+                self.given[event.node or "", event.attempt or 1] = read_by(node.spec, self._names(scope))
+            return begin(node, self._names(scope))
         except NoValueError:
             return "fails", "expression", None
+
+    def _names(self, scope: Scope) -> dict[str, Any]:
+        return names_in(scope, self._root, self._secret)
 
     # The whole.
 
@@ -374,9 +396,10 @@ class Replay:
         done = total - self._root.left
         shares = done * 10**6 + sum(self._item_shares(name) for name in views)
         percent = max(self._percent, 100 * shares // (total * 10**6))
+        percent = data.percent if self._is_weighed else percent
         if (data.done, data.total, data.percent) != (done, total, percent):
             self.wrong.append(f"progress {data}, and {done} of {total} are over, {shares} shares")
-        if data.percent <= self._percent:
+        if data.percent < self._percent + (not self._is_weighed):
             self.wrong.append(f"progress {data.percent} after {self._percent}")
         self._percent = data.percent
 
@@ -446,24 +469,36 @@ _READERS: dict[type, Callable[[Replay, Event, Scope, Node, View], None]] = {
 }
 
 
-def check_graph(graph: Graph, events: Sequence[Event], *, is_given_up: bool, census: Counter[str]) -> Iterator[str]:
+def check_graph(
+    record: ExecutionRecord, graph: Graph, events: Sequence[Event], evidence: Evidence, *, is_given_up: bool
+) -> Iterator[str]:
     """Judge one journal.
 
     Args:
         is_given_up: whether it was ended from its record alone: then its nodes have no ends.
     """
-    replay = Replay(graph)
+    replay = Replay(graph, record.workspace, is_weighed=record.definition is not None)
     for event in events:
         if not (is_given_up and isinstance(event.data, ExecutionEnded)):
             replay.read(event)
-    census.update(replay.census)
+    evidence.census.update(replay.census)
     yield from replay.wrong
+    yield from _check_given(record, replay, evidence)
 
 
-def check_answers(evidence: Evidence, journals: Mapping[ExecutionId, Sequence[Event]]) -> Iterator[str]:
-    """An answer that was taken is in the journal, under the name of who gave it."""
-    for answer in evidence.answers:
-        events = journals[answer.execution_id]
-        received = {(e.data.prompt_id, e.data.by) for e in events if isinstance(e.data, InputReceived)}
-        if (answer.prompt_id, answer.by) not in received:
-            yield f"{evidence.labels[answer.execution_id]}: the answer of {answer.by} was taken and is not there"
+def _check_given(record: ExecutionRecord, replay: Replay, evidence: Evidence) -> Iterator[str]:
+    """Programs and calls were given what their specs make of what was there, secrets as they are."""
+    for attempt in evidence.attempts:
+        given = replay.given.get((attempt.node, attempt.number))
+        if attempt.execution_id == record.id and attempt.is_started and given is not None:
+            evidence.census["graph: program with a secret"] += bool(given["env"])
+            if attempt.env != given["env"]:
+                yield f"{attempt.node}.{attempt.number} was given {attempt.env}, it should be {given['env']}"
+    keys: dict[str, set[str | None]] = {}
+    for (node, _), given in replay.given.items():
+        keys.setdefault(path_of(record.name, node), set()).add(given.get("key"))
+    for call in evidence.calls:
+        if call.path.partition("/")[0] == record.name:
+            evidence.census["graph: call with a secret"] += call.key is not None
+            if call.key not in keys.get(call.path, ()):
+                yield f"{call.path} was sent the key {call.key}, it should be one of {keys.get(call.path)}"

@@ -21,6 +21,8 @@ from execd.core.nodes.llm import LlmSpec
 from execd.core.nodes.scripts import StepSpec
 from execd.core.nodes.set_values import SetSpec
 from execd.core.nodes.waiting import InputSpec, WaitSpec
+from tests.simulation.calls import KEY_HEADER, KEY_MARK
+from tests.simulation.hidden import NAME
 from tests.simulation.values_oracle import evaluate, last_value
 
 CUT_OFF = {"worker_lost", "sandbox_lost"}
@@ -59,6 +61,8 @@ class View:
     has_failed_body: bool = False
     """Whether nothing more may start in its body: an item failed that it does not survive, or its time was over."""
     is_timed_out: bool = False
+    typed: dict[str, str] = field(default_factory=dict)
+    """What it was answered in secret: expressions read it, and nobody else."""
 
 
 @dataclass(slots=True)
@@ -118,16 +122,17 @@ def may_repeat(node: Node, error: Failure, attempt: int) -> bool:
     return node.retry.on_lost or error.code not in CUT_OFF
 
 
-def names_in(scope: Scope, root: Scope) -> dict[str, Any]:
+def names_in(scope: Scope, root: Scope, secret: str) -> dict[str, Any]:
     """Give what the expressions of a scope's nodes read: a body of a `map` sees what is around it."""
-    names: dict[str, Any] = {"vars": root.graph.vars, "nodes": {}}
+    names: dict[str, Any] = {"vars": root.graph.vars, "nodes": {}, "secrets": {NAME: secret}}
     if scope.index is not None:
         names |= {"item": scope.input, "index": scope.index}
     here: Scope | None = scope
     while here is not None:
         for name, view in here.views.items():
             shown = {"status": view.status}
-            names["nodes"].setdefault(name, {**shown, "output": view.output} if view.status in OVER else shown)
+            output = {**view.output, **view.typed} if view.typed and view.status == "completed" else view.output
+            names["nodes"].setdefault(name, {**shown, "output": output} if view.status in OVER else shown)
         if here.index is None:
             names["input"] = here.input
             break
@@ -164,9 +169,25 @@ def begin(node: Node, names: Mapping[str, Any]) -> tuple[str, Any, str | None] |
             return "asks", [evaluate(prompt.label, names) for prompt in spec.prompts], None
         case WaitSpec() if spec.until is None and not _is_length(evaluate(spec.seconds, names)):
             return "fails", "wait", None
-        case StepSpec(input=read) | HttpSpec(url=read) | LlmSpec(prompt=read):
-            evaluate(read, names)
     return None
+
+
+def read_by(spec: StepSpec | HttpSpec | LlmSpec, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a program or a call is given.
+
+    Raises:
+        NoValueError: its node must fail.
+    """
+    match spec:
+        case StepSpec(input=given, script=script):
+            env = evaluate(dict(script.env), names)
+            secrets = {variable: names["secrets"][name] for variable, name in script.secrets.items()}
+            return {"input": evaluate(given, names), "env": env | secrets}
+        case HttpSpec():
+            key = (evaluate(spec.headers, names) or {}).get(KEY_HEADER)
+            return {"url": evaluate(spec.url, names), "key": key}
+        case LlmSpec():
+            return {"key": evaluate(spec.prompt, names).partition(KEY_MARK)[2] or None}
 
 
 def _is_length(value: Any) -> bool:

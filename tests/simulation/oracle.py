@@ -42,11 +42,13 @@ from execd.core.transitions import IllegalTransitionError, Phase
 from execd.core.workflows import decode_spec, graph_of
 from execd.ports import ExecutionRecord
 from tests.simulation.calls import check_calls
+from tests.simulation.definitions import check_history, judge_run
 from tests.simulation.elsewhere import check_external
 from tests.simulation.evidence import Attempt, Evidence
 from tests.simulation.flows import check_flow
-from tests.simulation.graph_oracle import check_answers, check_graph
+from tests.simulation.graph_oracle import check_graph
 from tests.simulation.graph_views import find_node
+from tests.simulation.hidden import check_answers, check_hidden, secrets_in
 from tests.simulation.plan import Ask, Ending, Plan, Trouble
 from tests.simulation.requests import programs_by_source
 
@@ -68,6 +70,8 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
     found.extend(_check_obeyed(evidence, journals))
     found.extend(_check_cancels_in_time(plan, evidence))
     found.extend(check_answers(evidence, journals))
+    found.extend(check_hidden(evidence, contents))
+    found.extend(check_history(contents, journals, evidence))
     for execution_id, events in journals.items():
         record = contents.records[execution_id]
         graph = graph_of_record(record)
@@ -77,9 +81,13 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
             case ExternalSpec():
                 follows = check_external(events, reports)
             case FlowSpec() as spec:
-                follows = () if is_given_up(events) else check_flow(record.name, spec, events, evidence.calls)
+                alone = plan.rival is None
+                follows = () if is_given_up(events) else check_flow(record, spec, events, evidence, is_alone=alone)
             case _:
-                follows = check_graph(graph, events, is_given_up=is_given_up(events), census=evidence.census)
+                follows = check_graph(record, graph, events, evidence, is_given_up=is_given_up(events))
+        if record.definition is not None:
+            found.extend(f"{record.name}: {what}" for what in judge_run(plan, record, journals, evidence))
+        secrets = secrets_in(events, record.workspace)
         checks = (
             follows,
             _check_journal(record, events),
@@ -87,7 +95,7 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
             _check_fold(graph, events),
             _check_attempts(graph, mine),
             _check_success(events, mine),
-            check_calls(record.name, events, evidence.calls),
+            check_calls(record.name, events, evidence.calls, secrets),
             _check_output(events, mine),
         )
         found.extend(f"{record.name}: {what}" for check in checks for what in check)

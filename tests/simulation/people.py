@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import trio
 
 from execd.core.codec import StoredEvent, decode_event
 from execd.core.errors import ConflictError, ExecdError, NotFoundError, OverloadedError, StoreUnavailableError
-from execd.core.events import FINAL_STATUSES, ExecutionId, WorkspaceId
+from execd.core.events import FINAL_STATUSES, ExecutionId, InputRequired, WorkspaceId
 from execd.ports import (
     Accepted,
     Cancel,
@@ -21,9 +22,11 @@ from execd.ports import (
     SendStdin,
     Submission,
 )
+from tests.simulation.definitions import read_run
 from tests.simulation.evidence import Answer, Evidence, Obeyed, Promise
-from tests.simulation.lives import ConnectionLostError, Lives
-from tests.simulation.plan import Ask, CommandPlan, SubmissionPlan
+from tests.simulation.hidden import answer_of
+from tests.simulation.lives import ConnectionLostError, Life, Lives
+from tests.simulation.plan import Ask, CommandPlan, DefinitionPlan, SubmissionPlan
 from tests.simulation.requests import make_spec, open_prompts
 
 ASK_AGAIN_S = 0.5
@@ -58,19 +61,13 @@ async def _send_later(plan: SubmissionPlan, who: str, delay_s: float, lives: Liv
 
 async def _send(plan: SubmissionPlan, who: str, lives: Lives, evidence: Evidence) -> None:
     """Ask until there is an answer. Who has no key dares to ask again only where nothing can have happened."""
-    submission = Submission(
-        workspace=WorkspaceId(plan.workspace),
-        user="someone",
-        name=plan.label,
-        spec=make_spec(plan),
-        idempotency_key=plan.key,
-        request_sha256=f"sha of {plan.label}" if plan.key else None,
-    )
     for _ in range(MOST_ASKS):
         try:
             async with lives.connect() as life:
-                _keep_promise(await life.engine.submit(submission), who, plan, lives, evidence)
-            return
+                submission = await _prepare(plan, life, lives.plan.definition, evidence)
+                if submission is not None:
+                    _keep_promise(await life.engine.submit(submission), who, plan, lives, evidence)
+                    return
         except OverloadedError:
             evidence.count("submission refused for now")
         except (StoreUnavailableError, ConnectionLostError):
@@ -79,6 +76,28 @@ async def _send(plan: SubmissionPlan, who: str, lives: Lives, evidence: Evidence
             if plan.key is None:
                 return
         await trio.sleep(ASK_AGAIN_S)
+
+
+async def _prepare(
+    plan: SubmissionPlan, life: Life, definition: DefinitionPlan | None, evidence: Evidence
+) -> Submission | None:
+    """Give what is submitted; None where the definition that is to be run cannot be read now: nothing has happened then."""
+    common = Submission(
+        workspace=WorkspaceId(plan.workspace),
+        user="someone",
+        name=plan.label,
+        spec=make_spec(plan),
+        idempotency_key=plan.key,
+        request_sha256=f"sha of {plan.label}" if plan.key else None,
+    )
+    if plan.run is None or definition is None:
+        return common
+    try:
+        read = await read_run(life.store.definitions, definition, plan.run, label=plan.label, workspace=plan.workspace)
+    except (NotFoundError, StoreUnavailableError):
+        evidence.count("definition not read")
+        return None
+    return msgspec.structs.replace(common, spec=read.spec, definition=read.definition, definition_version=read.version)
 
 
 def _keep_promise(answer: Accepted, who: str, plan: SubmissionPlan, lives: Lives, evidence: Evidence) -> None:
@@ -177,19 +196,21 @@ async def answer(plan: SubmissionPlan, delay_s: float, who: str, lives: Lives, e
     """Answer every question of an execution, some time after it was asked."""
     execution_id = await lives.wait_stored(plan.label)
     while lives.contents.records[execution_id].status not in FINAL_STATUSES:
-        for prompt_id in open_prompts(lives.contents.journals[execution_id]):
+        for asked in open_prompts(lives.contents.journals[execution_id]):
             await trio.sleep(delay_s)
-            await _provide(execution_id, prompt_id, plan.label, who, lives, evidence)
+            await _provide(execution_id, asked, plan.label, who, lives, evidence)
         await trio.sleep(LOOK_EVERY_S)
 
 
 async def _provide(
-    execution_id: ExecutionId, prompt_id: str, label: str, who: str, lives: Lives, evidence: Evidence
+    execution_id: ExecutionId, asked: InputRequired, label: str, who: str, lives: Lives, evidence: Evidence
 ) -> None:
     """One try; who is still asked looks again soon."""
+    prompt_id = asked.prompt_id
+    values = {prompt.key: answer_of(who, prompt_id, prompt.key) for prompt in asked.prompts}
     try:
         async with lives.connect(execution_id) as life:
-            answers = ProvideInput(by=who, prompt_id=prompt_id, values={"name": who})
+            answers = ProvideInput(by=who, prompt_id=prompt_id, values=values)
             await life.engine.command(execution_id, answers)
     except (OverloadedError, StoreUnavailableError, ConnectionLostError):
         evidence.count("answer not heard")
@@ -199,7 +220,9 @@ async def _provide(
     else:
         evidence.count("answer taken")
         evidence.note(who, f"answers {prompt_id} of {label}")
-        evidence.answers.append(Answer(execution_id=execution_id, prompt_id=prompt_id, by=who))
+        secret = tuple(prompt.key for prompt in asked.prompts if prompt.secret)
+        evidence.count("answered in secret" if secret else "answered openly")
+        evidence.answers.append(Answer(execution_id, prompt_id, who, secret))
 
 
 async def tidy_up(lives: Lives, evidence: Evidence, *, hanging: frozenset[str]) -> None:

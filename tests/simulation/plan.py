@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from execd.core.events import Stream
 from execd.core.external import ExternalSpec
@@ -91,6 +93,8 @@ class CallPlan:
     """Whether the connection breaks and no answer comes."""
     pieces: int = 1
     """More words of a model."""
+    is_json: bool = False
+    """Whether the answer is an object: its number among all answers, its words, and the key that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,24 @@ class ExternalPlan:
 
     spec: ExternalSpec
     reports: tuple[ReportPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionPlan:
+    """A saved definition: when each version is saved, and what it is. All runs of it are chains of nodes."""
+
+    versions: tuple[tuple[float, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run of it."""
+
+    version: int | None
+    """None: the newest."""
+    is_by_id: bool
+    given: int | None
+    """What it is given; None: as saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +149,8 @@ class SubmissionPlan:
     """None: it is a script, or an engine elsewhere does the work."""
     external: ExternalPlan | None = None
     flow: FlowSpec | None = None
+    run: RunPlan | None = None
+    """Of the saved definition."""
     node_programs: tuple[tuple[str, tuple[ProgramPlan, ...]], ...] = ()
     """What each script of the graph does, by its source; in a body each item begins at another place of it."""
     node_calls: tuple[tuple[str, tuple[CallPlan, ...]], ...] = ()
@@ -245,6 +269,7 @@ class Plan:
     commands: tuple[CommandPlan, ...]
     lives: tuple[LifePlan, ...]
     rival: RivalPlan | None
+    definition: DefinitionPlan | None = None
 
     def stream(self, *names: object) -> random.Random:
         """Give a source of randomness of its own; seeding with text does not depend on PYTHONHASHSEED."""

@@ -118,6 +118,7 @@ class SimulatedRunner(ScriptedRunner):
             number=request.attempt,
             pod=f"pod-{self._life}-{len(self.pods) + 1}",
             life=self._life,
+            env=dict(request.spec.env),
         )
         pod = SimulatedPod(self, request, attempt)
         self.pods.append(pod)

@@ -38,15 +38,15 @@ def programs_by_source(plan: Plan) -> dict[str, tuple[ProgramPlan, ...]]:
     return found
 
 
-def open_prompts(journal: Sequence[StoredEvent]) -> list[str]:
+def open_prompts(journal: Sequence[StoredEvent]) -> list[InputRequired]:
     """Give the questions nobody has answered yet; one of an execution that ended is no question any more."""
-    asked: dict[str, None] = {}
+    asked: dict[str, InputRequired] = {}
     for stored in journal:
         if stored.type not in {"input_required", "input_received"}:
             continue
         data = decode_event(stored.body).data
         if isinstance(data, InputRequired):
-            asked[data.prompt_id] = None
+            asked[data.prompt_id] = data
         elif isinstance(data, InputReceived):
             asked.pop(data.prompt_id, None)
-    return list(asked)
+    return list(asked.values())

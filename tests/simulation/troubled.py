@@ -18,11 +18,14 @@ from typing import Any, TypeVar
 import outcome
 import trio
 
+from execd.adapters.memory_definitions import MemoryDefinitions
 from execd.adapters.memory_store import MemoryStore
 from execd.core.codec import StoredEvent
 from execd.core.errors import StoreUnavailableError
-from execd.core.events import ExecutionId, WorkspaceId
+from execd.core.events import DefinitionId, ExecutionId, WorkspaceId
+from execd.core.history import RunTimes
 from execd.ports import (
+    Definition,
     Duplicate,
     ExecutionFilter,
     ExecutionPage,
@@ -40,6 +43,21 @@ T = TypeVar("T")
 WELL = Trouble()
 
 
+class LifeDefinitions(MemoryDefinitions):
+    """The definitions of all lives, as one life reads them: with its trouble."""
+
+    def __init__(self, store: LifeStore, contents: MemoryDefinitions) -> None:
+        super().__init__()
+        self._store = store
+        self._contents = contents
+
+    async def find_definition(
+        self, workspace: WorkspaceId, id_or_name: str, *, version: int | None = None
+    ) -> Definition | None:
+        await self._store.enter_reading()
+        return at_once(self._contents.find_definition(workspace, id_or_name, version=version))
+
+
 class LifeStore(MemoryStore):
     """Implements `ports.Store` for one life. `kill` is called at the write the plan names."""
 
@@ -55,6 +73,7 @@ class LifeStore(MemoryStore):
         rng: random.Random,
     ) -> None:
         super().__init__()
+        self.definitions = LifeDefinitions(self, contents.definitions)
         self.is_dead = False
         self.thawed = trio.Event()
         self.thawed.set()
@@ -136,22 +155,26 @@ class LifeStore(MemoryStore):
         await self._leave()
 
     async def find_execution(self, execution_id: ExecutionId) -> ExecutionRecord | None:
-        await self._enter_reading()
+        await self.enter_reading()
         return at_once(self._contents.find_execution(execution_id))
 
     async def find_by_idempotency_key(self, workspace: WorkspaceId, key: str) -> ExecutionRecord | None:
-        await self._enter_reading()
+        await self.enter_reading()
         return at_once(self._contents.find_by_idempotency_key(workspace, key))
 
     async def list_executions(self, which: ExecutionFilter, *, cursor: str | None, limit: int) -> ExecutionPage:
-        await self._enter_reading()
+        await self.enter_reading()
         return at_once(self._contents.list_executions(which, cursor=cursor, limit=limit))
+
+    async def read_history(self, workspace: WorkspaceId, definition: DefinitionId) -> Sequence[RunTimes]:
+        await self.enter_reading()
+        return at_once(self._contents.read_history(workspace, definition))
 
     async def read_events(
         self, execution_id: ExecutionId, *, after_seq: int, limit_bytes: int, types: frozenset[str] | None = None
     ) -> Sequence[StoredEvent]:
         """Half of the time it passes before the reading and half after: a page may be old when it arrives."""
-        await self._enter_reading()
+        await self.enter_reading()
         events = at_once(
             self._contents.read_events(execution_id, after_seq=after_seq, limit_bytes=limit_bytes, types=types)
         )
@@ -199,7 +222,8 @@ class LifeStore(MemoryStore):
             raise StoreUnavailableError("the connection broke before the answer")
         self._fail_if_drawn("after")
 
-    async def _enter_reading(self) -> None:
+    async def enter_reading(self) -> None:
+        """Take the time of a reading; it may be refused."""
         await self._take_time()
         if self._happens(self._trouble.read_refuse):
             self._evidence.count("store away for a reader")

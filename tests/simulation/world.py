@@ -31,7 +31,9 @@ from execd.core.events import FINAL_STATUSES, PodCreated
 from execd.settings import QueueSettings, Settings, ShutdownSettings, StoreSettings, StreamSettings
 from tests.simulation import elsewhere, people
 from tests.simulation.calls import SimulatedCallers, path_of
+from tests.simulation.definitions import Librarian
 from tests.simulation.evidence import Attempt, Evidence
+from tests.simulation.hidden import LifeSecrets, fill_vault, open_vault
 from tests.simulation.lives import Life, Lives
 from tests.simulation.plan import Ending, ExternalPlan, LifeEnd, LifePlan, Plan, ProgramPlan, RivalPlan, SubmissionPlan
 from tests.simulation.programs import SimulatedRunner
@@ -79,6 +81,7 @@ class World:
 
     async def run(self) -> Evidence:
         """Play it out. The graveyard is where killed processes come to rest, while the next one is up already."""
+        fill_vault(self.contents, {submission.workspace for submission in self._plan.submissions})
         async with trio.open_nursery() as graveyard:
             async with trio.open_nursery() as crowd:
                 watching = trio.Event()
@@ -106,9 +109,13 @@ class World:
                 nursery.start_soon(people.submit, submission, lives, evidence)
                 if submission.external is not None:
                     nursery.start_soon(self._report_as_long_as_asked, submission, submission.external)
-                for number, delay_s in enumerate(submission.answers_after if submission.graph else ()):
+                asks = submission.graph is not None or submission.flow is not None
+                for number, delay_s in enumerate(submission.answers_after if asks else ()):
                     who = f"answerer-{number}"
                     nursery.start_soon(self._run_as_long_as_asked, submission, delay_s, who)
+            if plan.definition is not None:
+                workspace = next(each.workspace for each in plan.submissions if each.run is not None)
+                nursery.start_soon(Librarian(plan.definition, workspace, self.contents, evidence).work)
             for command in plan.commands:
                 nursery.start_soon(people.command, command, lives, evidence)
         is_done.set()
@@ -173,6 +180,7 @@ class World:
                         now=virtual_now,
                         capacities=sizes,
                         callers=self._make_callers(life),
+                        vault=open_vault(LifeSecrets(life.store, self.contents)),
                     )
                     async with run_actors(parts, _settings(plan)) as life.engine:
                         self._lives.begin(life)
