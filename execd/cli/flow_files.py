@@ -45,6 +45,11 @@ def titles_of(config: Mapping[str, Any]) -> dict[NodeId, StepTitle]:
     }
 
 
+def titles_in(spec: Mapping[str, Any]) -> dict[NodeId, StepTitle] | None:
+    """Name the steps of an execution by what was asked of it; None where that is no flow."""
+    return titles_of(table_of(spec.get("config"))) if spec.get("kind") == FLOW else None
+
+
 def has_rows(config: Mapping[str, Any]) -> bool:
     """Whether the flow runs once for each row of data."""
     try:
