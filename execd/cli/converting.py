@@ -170,7 +170,7 @@ def _write(text: str, output: str | None) -> None:
 
 def _tell(notes: Sequence[Note]) -> None:
     """Say on stderr what is not as it was; the flow alone is on stdout."""
-    from execd.cli.node_wording import printable
+    from execd.core.printing import printable
 
     for note in notes:
         advice = f"; {note.advice}" if note.advice else ""
