@@ -73,11 +73,12 @@ def _settings_or_defaults(target: Target) -> Settings:
 
 def show_faults(faults: Iterable[FieldFault], text: str, *, file: str, mark: str = "") -> None:
     """Say each fault with its line, its path and what would be accepted."""
-    from execd.cli.workflow_files import line_of, lines_of
+    from execd.core.text_lines import lines_of
 
-    lines = lines_of(text)
+    faults = tuple(faults)
+    lines = lines_of(text, [fault.path for fault in faults])
     for fault in faults:
-        line = line_of(fault.path, lines)
+        line = None if fault.path in {"", file} else lines.get(fault.path)
         place = file if line is None else f"{file}:{line}"
         accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
         path = click.style("the file" if fault.path in {"", file} else fault.path, bold=True)

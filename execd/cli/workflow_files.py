@@ -119,38 +119,3 @@ def _as_default(text: str, default: Any) -> Any:
 
 def _wrong(path: str, message: str, accepted: str) -> InvalidRequestError:
     return InvalidRequestError("the command line is wrong", faults=(FieldFault(path, message, accepted),))
-
-
-def lines_of(text: str) -> dict[str, int]:
-    """Give the line of each field by its path, as faults name it; what cannot be read has none."""
-    import yaml
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    found: dict[str, int] = {"": 1}
-    seen: set[int] = set()
-    waiting = [("", root)]
-    while waiting:
-        path, node = waiting.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                name = f"{path}.{key.value}" if path else str(key.value)
-                found[name] = key.start_mark.line + 1
-                waiting.append((name, value))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                found[f"{path}[{index}]"] = value.start_mark.line + 1
-                waiting.append((f"{path}[{index}]", value))
-    return found
-
-
-def line_of(path: str, lines: Mapping[str, int]) -> int | None:
-    """Give the line of a fault: its field's, or that of the nearest thing around it."""
-    while path and path not in lines:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return lines.get(path)
