@@ -1,7 +1,5 @@
 // Texts of flows and workflows, in JSON or YAML, as the server reads them: told from other tools' files, given what a run adds.
 
-import { readFlow } from "./flows.js";
-
 const YAML = "application/yaml";
 const TOOLS = { postman: "a Postman collection", openapi: "an OpenAPI document", curl: "curl commands", har: "a HAR recording" };
 
@@ -55,13 +53,19 @@ function withMembers(text, members) {
   return end < 0 ? text : `${head}${comma} ${entries.map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`).join(", ")}${text.slice(head.length)}`;
 }
 
+// Whether the whole says something by itself, not one of its steps.
+export function hasMember(text, name) {
+  const found = parse(text);
+  if (found !== undefined) return found !== null && typeof found === "object" && name in found;
+  return new RegExp(`^${name}:`, "m").test(text);
+}
+
 // What is sent to run or check a flow or workflow.
 export function requestOf(text, kind, run = {}) {
   const found = parse(text);
   const isJson = found !== undefined;
   const members = { ...run };
-  const says = (name) => (isJson ? found !== null && typeof found === "object" && name in found : new RegExp(`^${name}:`, "m").test(text));
-  if (!says("kind")) members.kind = kind;
+  if (!hasMember(text, "kind")) members.kind = kind;
   // A key that stands twice is refused in YAML: what the run says takes the line's place.
   let document = text;
   if (!isJson) {
@@ -87,8 +91,4 @@ export function brokenJson(text) {
     const line = place ? Number(place[1]) : text.slice(0, at ? Number(at[1]) : text.length).split("\n").length;
     return { path: "", message: `is no JSON: ${error.message.replace(/^JSON\.parse: /, "").replace(/ in JSON at position.*| \(line .*/, "")}`, accepted: "", line };
   }
-}
-
-export function isFlowDocument(document) {
-  return Boolean(document) && readFlow(JSON.stringify(document)) !== null;
 }

@@ -1,7 +1,7 @@
 // The editor: a text with line numbers, read while it is typed. Files are dropped or opened, those of other tools become flows.
 
 import { ask } from "./api.js";
-import { brokenJson, isEnvironment, laidOut, nameOfTool, requestOf, toolOf } from "./documents.js";
+import { brokenJson, hasMember, isEnvironment, laidOut, nameOfTool, requestOf, toolOf } from "./documents.js";
 import { make } from "./elements.js";
 import { FlowBar } from "./flowbar.js";
 import { looksLikeFlow } from "./flows.js";
@@ -103,7 +103,7 @@ export class Editor {
     const broken = brokenJson(text);
     if (broken) { this.showFaults([broken], []); this.bar.show(null); return; }
     try {
-      const extra = /(^|[{,]\s*)"?name"?\s*:/m.test(text) ? {} : { name: "untitled" };
+      const extra = hasMember(text, "name") ? {} : { name: "untitled" }; // what is saved needs one, what is run does not
       const request = requestOf(text, this.language.value, extra);
       const { errors, warnings, lines, document: read } = await ask("/definitions/validate?document=true", { method: "POST", ...request });
       if (round !== this.round) return; // somebody types

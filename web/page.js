@@ -247,7 +247,7 @@ class Page {
 
   async loadSource(id, isOwn) {
     try {
-      const { spec, kind, name } = await ask(`/executions/${encodeURIComponent(id)}`);
+      const { spec, kind, name, definition, definition_version: version } = await ask(`/executions/${encodeURIComponent(id)}`);
       if (this.follower?.id !== id) return;
       this.runName = name;
       this.isFlow = kind === FLOW;
@@ -262,6 +262,9 @@ class Page {
       if (kind === FLOW && spec?.config) {
         const run = { ...(spec.start_step ? { startStep: spec.start_step } : {}), ...(spec.input ? { input: spec.input } : {}) };
         this.editor.load({ language: FLOW, source: JSON.stringify({ kind: FLOW, name, ...spec.config, ...run }, null, 2) });
+      } else if (kind !== "script" && definition) {
+        const source = await ask(`/definitions/${encodeURIComponent(definition)}/export?format=yaml&version=${version}`, { isText: true });
+        if (this.follower?.id === id && !this.editor.isTouched) this.editor.load({ language: WORKFLOW, source });
       } else if (spec?.source !== undefined) this.editor.load({ language: spec.language, source: spec.source });
     } catch { /* the stream says what is wrong with this id */ }
   }
