@@ -22,7 +22,7 @@ export function looksLikeFlow(source) {
   if (readFlow(source)) return true;
   if (/^\s*\{/.test(source)) return false;
   if (/^kind: *"?flow\b/m.test(source)) return true;
-  return !/^kind:/m.test(source) && /^nodes:/m.test(source) && /\burl:/.test(source) && !/\btype: *(script|set|http|map|if)\b/.test(source);
+  return !/^kind:/m.test(source) && /^nodes:/m.test(source) && /\burl"?:/.test(source) && !/\btype"?: *"?(script|set|http|map|if)\b/.test(source);
 }
 
 // The nodes of a flow as the journal names them, with what a step asks before it.

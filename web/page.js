@@ -172,6 +172,7 @@ class Page {
   async command(name, body = {}) {
     try {
       await ask(`/executions/${encodeURIComponent(this.follower.id)}/${name}`, { method: "POST", body });
+      at("problem").hidden = true;
     } catch (error) {
       if (!FINAL.has(this.status)) this.showProblem(error);
     }
@@ -408,6 +409,7 @@ class Page {
   showLink(state, error) {
     at("link").hidden = state !== "reconnecting";
     at("link").textContent = "reconnecting …";
+    if (state === "live" && this.isUnreached) at("problem").hidden = true;
     if (state !== "refused") return;
     if (error.status === 401) this.showSignIn();
     else { this.setStatus("none", ""); at("badge").textContent = "not found"; this.showProblem(error); }
@@ -416,6 +418,7 @@ class Page {
   showProblem(error) {
     const faults = error.faults || [];
     const box = at("problem");
+    this.isUnreached = error.status === 0;
     // Its message sums up the faults; they say it themselves.
     box.replaceChildren(faults.length > 1 ? `${faults.length} things are wrong.` : error.message);
     const list = document.createElement("ul");
