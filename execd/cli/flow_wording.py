@@ -135,7 +135,7 @@ class FlowWords:
         if result.error is not None and result.status in {Status.FAILED, Status.TIMEOUT} and not failed:
             parts.append(reason_of(result.error))
         lines = [Line("  ".join([*parts, *describe_usage(result.usage)]), colour)]
-        if len(failed) == 1 and "/" not in failed[0].id:
+        if result.status is not Status.COMPLETED and len(failed) == 1 and "/" not in failed[0].id:
             again = f"execd retry {self._id} --from {failed[0].id}"
             lines.append(Line(f"  again from there: {printable(again)}", is_dim=True))
         return [*lines, Line(f"Summary: {summary_of(book)}")]

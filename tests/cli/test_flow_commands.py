@@ -227,6 +227,26 @@ def test_a_mistake_is_told_before_anything_is_requested(
     assert api.seen == []
 
 
+@pytest.mark.parametrize("name", ["login-and-look.yaml", "pages.yaml", "rows.json", "smoke-test.yaml", "token.yaml"])
+def test_the_examples_pass_against_the_api_beside_them(shell: Shell, name: str) -> None:
+    """Somebody's first flow should be green, without the internet and without writing a server first."""
+    examples = Path(__file__).parents[2] / "examples"
+    api = subprocess.Popen(
+        [sys.executable, examples / "api.py", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert api.stdout is not None
+    address = api.stdout.readline().decode().strip()
+    path = shell.write(name, (examples / "flows" / name).read_text().replace("http://127.0.0.1:8099", address))
+    answers = ("--input", "user=ada", "--input", "password=hunter2") if name == "token.yaml" else ()
+
+    done = shell.call("flow", path, *answers)
+    api.kill()
+    api.wait()
+    api.stdout.close()
+
+    assert done.returncode == 0, done.stdout.decode()
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_place(shell: Shell) -> None:
     """Not `the request`: there may be ten files in the command that a CI job runs."""
     path = shell.write("cut.json", '{"nodes": [\n  {"id": "a",\n')
