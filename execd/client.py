@@ -29,7 +29,7 @@ from execd.client_errors import (
     decode_answer,
     error_from_answer,
 )
-from execd.client_records import ExecutionList, ExecutionView, RuntimesView, Submitted, TokenCreated, TokenList
+from execd.client_records import ExecutionDetail, ExecutionList, RuntimesView, Submitted, TokenCreated, TokenList
 from execd.client_secrets import RemoteSecrets
 from execd.client_sending import ATTEMPTS
 from execd.client_sse import EventStreamParser
@@ -102,9 +102,9 @@ class Client:
         )
         return decode_answer(answer.content, Submitted)
 
-    async def find(self, execution_id: ExecutionId) -> ExecutionView:
+    async def find(self, execution_id: ExecutionId) -> ExecutionDetail:
         """Look one execution up."""
-        return decode_answer(await self.find_json(execution_id), ExecutionView)
+        return decode_answer(await self.find_json(execution_id), ExecutionDetail)
 
     async def find_json(self, execution_id: ExecutionId) -> bytes:
         """Look one execution up, as the server's own JSON."""

@@ -37,6 +37,13 @@ class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
     """The last event stored so far; 0 where the server does not say."""
 
 
+class ExecutionDetail(ExecutionView, frozen=True, kw_only=True):
+    """One execution that was looked up."""
+
+    spec: dict[str, Any] = {}
+    """What was asked of it; empty where the server does not say."""
+
+
 class ExecutionList(msgspec.Struct, frozen=True):
     """Some executions, newest first."""
 

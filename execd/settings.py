@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -292,16 +293,26 @@ def load_settings(
         ConfigurationError: a value is wrong or a name unknown; the message names the field and its source.
     """
     merged: dict[str, Any] = {}
+    variables = os.environ if environ is None else environ
     if config_file is not None:
         merged = _read_toml(config_file)
-    _merge(merged, _from_environment(os.environ if environ is None else environ))
+    _merge(merged, _from_environment(variables))
     _merge(merged, dict(overrides or {}))
     if isinstance(merged.get("secrets"), dict):
         merged["secrets"] = _gather_secrets(merged["secrets"])
     try:
         return msgspec.convert(merged, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"settings: {error}") from error
+        raise ConfigurationError(f"settings: {_with_variable(str(error), variables)}") from error
+
+
+def _with_variable(message: str, environ: Mapping[str, str]) -> str:
+    """Name the variable a wrong value or unknown name comes from: that is what somebody typed."""
+    place = re.search(r"at `\$\.([\w.]+)`", message)
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    names = [*(place[1].split(".") if place else ()), *(unknown.groups() if unknown else ())]
+    variable = ENV_PREFIX + "__".join(names).upper()
+    return f"{variable}: {message}" if variable in environ else message
 
 
 def load_runtimes(settings: Settings) -> Runtimes:

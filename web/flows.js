@@ -1,7 +1,7 @@
 // HTTP flows: told from other things that are pasted, and each step as what it requested, what came, and what was checked.
 // Everything a server or an author wrote is shown through textContent only.
 
-import { make } from "./elements.js";
+import { copyButton, make } from "./elements.js";
 
 const SHOWN_CHARS = 16 * 1024; // of one body; the journal has more
 const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
@@ -22,15 +22,7 @@ export function looksLikeFlow(source) {
   if (readFlow(source)) return true;
   if (/^\s*\{/.test(source)) return false;
   if (/^kind: *"?flow\b/m.test(source)) return true;
-  return !/^kind:/m.test(source) && /^nodes:/m.test(source) && /\burl:/.test(source) && !/\btype: *(script|set|http|map|if)\b/.test(source);
-}
-
-// What the page sends to run it.
-export function flowRequest(source) {
-  const config = readFlow(source);
-  if (config) return { body: { ...config, kind: "flow" } };
-  const text = /^kind:/m.test(source) ? source : `kind: flow\n${source}`;
-  return { text, mediaType: "application/yaml" };
+  return !/^kind:/m.test(source) && /^nodes:/m.test(source) && /\burl"?:/.test(source) && !/\btype"?: *"?(script|set|http|map|if)\b/.test(source);
 }
 
 // The nodes of a flow as the journal names them, with what a step asks before it.
@@ -91,7 +83,7 @@ export function describeStep({ request, response, validations = [], substitution
   const parts = [];
   if (validations.length) parts.push(section("Checks", make("ul", { className: "checks" }, ...validations.map(checkItem))));
   if (response) parts.push(section(`Response, ${statusOf({ response })}`, shown(response.body), headers(response.headers)));
-  parts.push(section("Request", isEmpty(request.body) ? "" : shown(request.body), headers(request.headers)));
+  parts.push(section("Request", make("p", {}, make("code", { textContent: `${request.method} ${request.url}` })), isEmpty(request.body) ? "" : shown(request.body), headers(request.headers)));
   if (substitutions.length) parts.push(section("Inserted", make("ul", {}, ...substitutions.map(insertedItem))));
   if (unknown.length) parts.push(section("Sent as written", make("ul", {}, ...unknown.map((text) => make("li", {}, make("code", { textContent: text }))))));
   return parts;
@@ -104,7 +96,10 @@ function section(title, ...content) {
 function shown(body) {
   if (body === undefined || body === null || body === "") return make("p", { className: "hint", textContent: "no body" });
   const text = typeof body === "string" ? body : JSON.stringify(body, null, 2);
-  return make("pre", { className: "output", textContent: text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)} …` : text });
+  const cut = text.length > SHOWN_CHARS;
+  const pane = make("pre", { className: "output", tabIndex: 0, textContent: cut ? `${text.slice(0, SHOWN_CHARS)} …` : text });
+  const size = cut ? make("span", { className: "hint", textContent: `the first ${SHOWN_CHARS / 1024} of ${Math.round(text.length / 1024)} KiB; Copy takes all that is kept` }) : "";
+  return make("div", { className: "body" }, pane, size, copyButton(() => text));
 }
 
 function headers(table) {
@@ -121,10 +116,11 @@ function checkItem(check) {
   return item;
 }
 
-function wordsOf({ type, expected, actual, path, name, value }) {
+function wordsOf({ type, expected, actual, path, name, value, passed }) {
   if (type === "httpStatusCode") return `status ${expected}${actual === expected ? "" : `, was ${actual}`}`;
   const what = { jsonpath: path, header: `header ${name}`, responseTimeMs: "response time in ms", schema: "schema" }[type] ?? type;
-  return value === undefined ? String(what) : `${what} is ${brief(value)}`;
+  if (value !== undefined) return `${what} is ${brief(value)}`;
+  return passed === false && type === "jsonpath" ? `${what} is not there` : String(what);
 }
 
 function insertedItem({ original, value, path }) {

@@ -6,7 +6,7 @@ import { describeStep, looksSecret, reasonLines, recordOf, statusOf, summaryOf, 
 import { OutputPane } from "./output.js";
 import { formatSeconds } from "./words.js";
 
-const MAX_SHOWN = 1000; // a map over ten thousand items would freeze the page
+const MAX_SHOWN = 3000; // a map over ten thousand items would freeze the page; what fails or asks is always shown
 const TAIL_CHARS = 64 * 1024; // of one node's output
 const VALUE_CHARS = 4000;
 const ACTIVE = new Set(["running", "retrying", "waiting", "asking"]);
@@ -41,10 +41,18 @@ class NodeItem {
     this.status = status;
     this.element.dataset.status = status;
     this.tree.noteActive(this, ACTIVE.has(status));
-    this.state.textContent = [this.label, detail || WORDS[status] || status].filter(Boolean).join(" · ");
+    this.detail = detail;
+    this.sayState();
+  }
+
+  sayState() {
+    // Once it is known what was requested, that says more than what was written.
+    const label = this.hasRecord && /^(GET|POST|PUT|DELETE|PATCH|HEAD|OPTIONS) \S+( \S+)*$/.test(this.label) && /[/:]/.test(this.label) ? "" : this.label;
+    this.state.textContent = [label, this.detail || WORDS[this.status] || this.status].filter(Boolean).join(" · ");
   }
 
   start({ label, type }, attempt, at) {
+    this.attempt = attempt;
     this.label = label === this.id.split("/").at(-1) || this.id.endsWith(".prompts") ? "" : label;
     this.type = type;
     this.startedAt = at;
@@ -84,11 +92,18 @@ class NodeItem {
     const record = this.type === "flow_step" && recordOf(value);
     if (record) { this.giveStep(record); return; }
     if (this.id.endsWith(".prompts")) value = withoutSecrets(value);
+    if (this.type === "flow_rows" && Array.isArray(value)) { this.sayRows(value); return; }
     const text = JSON.stringify(value, null, 1);
     this.text.textContent = text.length > VALUE_CHARS ? `${text.slice(0, VALUE_CHARS)} …` : text;
     const line = JSON.stringify(value);
     this.summary.textContent = line.length > 90 ? `${line.slice(0, 90)} …` : line;
     this.details.hidden = false;
+  }
+
+  sayRows(rows) {
+    const passed = rows.filter((row) => row?.status === "completed").length;
+    this.detail = `${passed} of ${rows.length} ${rows.length === 1 ? "row" : "rows"} passed`;
+    this.sayState();
   }
 
   say(text) {
@@ -99,14 +114,22 @@ class NodeItem {
   // What a step of a flow was answered with, for its line.
   briefOf(value) {
     const record = this.type === "flow_step" && recordOf(value);
-    return record ? statusOf(record) : "";
+    return record ? [statusOf(record), this.attempt > 1 ? `attempt ${this.attempt}` : ""].filter(Boolean).join(", ") : "";
   }
 
   // A step of a flow: one line of it, and behind that all that is kept.
   giveStep(record) {
     this.summary.textContent = summaryOf(record);
-    this.text.replaceWith(make("div", { className: "step" }, ...describeStep(record)));
+    this.hasRecord = true;
+    this.sayState();
+    // Most are never opened: what is in one is made when it is.
+    const parts = make("div", { className: "step" });
+    this.text.replaceWith(parts);
+    this.text = parts;
+    const fill = () => { if (this.details.open && this.text === parts && !parts.firstChild) parts.append(...describeStep(record)); };
+    this.details.ontoggle = fill;
     this.details.hidden = false;
+    fill();
   }
 
   // --- questions
@@ -144,6 +167,7 @@ class NodeItem {
     this.closeQuestion();
     this.question = form;
     this.details.before(form);
+    this.tree.onAsked(form);
   }
 
   field({ key, label, choices = [], default: preset, secret = false }) {
@@ -171,10 +195,15 @@ class NodeItem {
 }
 
 export class NodeTree {
-  constructor(element, { onAnswer, onRetry }) {
+  constructor(element, { onAnswer, onRetry, onAsked }) {
     this.element = element;
     this.onAnswer = onAnswer;
     this.onRetry = onRetry;
+    this.onAsked = onAsked;
+    // Whoever looks around is not carried away to what runs now.
+    for (const type of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      element.addEventListener(type, () => { this.isFollowing = false; }, { passive: true });
+    }
     this.clear();
   }
 
@@ -183,11 +212,13 @@ export class NodeTree {
     this.active = new Set();
     this.hiddenNote = null;
     this.skew = 0;
+    this.isFollowing = true;
     this.element.replaceChildren();
   }
 
   // Puts the nodes in the order of their workflow, those that have not begun among them.
   arrange(nodes) {
+    const { activeElement: held } = document; // what is moved loses the focus
     for (const { id, label, type, on_error: onError = "stop" } of nodes) {
       const item = this.find(id);
       if (!item) continue;
@@ -198,14 +229,15 @@ export class NodeTree {
       this.element.append(item.element);
     }
     if (this.hiddenNote) this.element.append(this.hiddenNote);
+    if (this.element.contains(held)) held.focus();
   }
 
-  find(id) {
+  find(id, matters = false) {
     let item = this.items.get(id);
     if (item || !id) return item;
-    if (this.items.size >= MAX_SHOWN) {
+    if (this.items.size >= MAX_SHOWN && !matters) {
       if (!this.hiddenNote) {
-        this.hiddenNote = make("li", { className: "hint", textContent: `Only ${MAX_SHOWN} nodes are shown here.` });
+        this.hiddenNote = make("li", { className: "hint", textContent: `Of the others only those that fail or ask are shown: there are more than ${MAX_SHOWN}.` });
         this.element.append(this.hiddenNote);
       }
       return null;
@@ -254,11 +286,11 @@ export class NodeTree {
   // True where the event was a node's.
   show({ type, node, attempt, data, at }) {
     if (node === undefined) return false;
-    const item = this.find(node);
+    const item = this.find(node, type === "node_failed" || type === "input_required");
     if (!item) return true;
     const when = Date.parse(at) + this.skew;
     switch (type) {
-      case "node_started": item.start(data, attempt, when); break;
+      case "node_started": item.start(data, attempt, when); this.follow(item); break;
       case "node_expanded": if (data.is_map) item.setStatus("running", `${data.items.length} items, ${data.concurrency} at a time`); break;
       case "node_waiting": item.until = Date.parse(data.until) + this.skew; item.setStatus("waiting"); break;
       case "node_retrying":
@@ -291,6 +323,29 @@ export class NodeTree {
     return true;
   }
 
+  // Keeps what runs in sight, once per frame, as output is.
+  follow(item) {
+    if (!this.isFollowing) return;
+    this.newest = item;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = undefined;
+      const { element: list } = this;
+      const head = this.newest.head.getBoundingClientRect();
+      const frame = list.getBoundingClientRect();
+      if (this.isFollowing && head.bottom > frame.bottom - 8) list.scrollTop += head.bottom - frame.bottom + 72;
+    });
+  }
+
+  // How the steps of a flow ended: those that people see as steps.
+  counts() {
+    const counts = { completed: 0, skipped: 0, failed: 0, not_run: 0, cut_short: 0 };
+    for (const { id, type, status } of this.items.values()) {
+      const isStep = type === "flow_step" || (!type && !id.endsWith(".prompts"));
+      if (isStep && status in counts) counts[status] += 1;
+    }
+    return counts;
+  }
+
   // What can be run again is what the workflow itself names; inner nodes go with theirs.
   offerRetry(isOffered) {
     for (const item of this.items.values()) item.from.hidden = !isOffered || item.id.includes("/");
@@ -298,6 +353,7 @@ export class NodeTree {
 
   // Where there are many nodes, the one that failed the whole should not have to be looked for.
   reveal(nodes, error) {
+    this.isFollowing = false;
     const failed = nodes.filter((node) => node.error?.message === error.message && node.error.code === error.code);
     const culprit = failed.find(({ id }) => !this.items.get(id)?.mayFail);
     this.items.get(culprit?.id)?.element.scrollIntoView({ block: "nearest" });

@@ -1,7 +1,10 @@
 // The page of execd: paste, run, watch, replay. It uses the public API only.
 
 import { API, ask, randomKey } from "./api.js";
-import { flowRequest, looksLikeFlow, nodesOf } from "./flows.js";
+import { Editor, FLOW, WORKFLOW } from "./editor.js";
+import { copyButton, make } from "./elements.js";
+import { EXAMPLES } from "./examples.js";
+import { nodesOf } from "./flows.js";
 import { Follower } from "./follower.js";
 import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
@@ -11,47 +14,21 @@ import { describeResult, describeTimeLeft, formatBytes, formatSeconds, formatWhe
 const RECENT_EVERY_MS = 10_000;
 const FINAL = new Set(["completed", "failed", "timeout", "cancelled", "interrupted"]);
 
-const EXAMPLES = [
-  {
-    label: "A countdown in Python", language: "python",
-    source: 'import sys\nimport time\n\nfor left in range(3, 0, -1):\n    print(f"{left} ...", flush=True)\n    time.sleep(0.7)\n\nprint("lift-off")\nprint("smoke on the pad", file=sys.stderr)\n',
-  },
-  {
-    label: "A question", language: "python",
-    source: 'name = input("What is your name? ")\nprint(f"Hello, {name}!")\n',
-  },
-  {
-    label: "Bash", language: "bash",
-    source: 'for word in live output from bash; do\n  echo "$word"\n  sleep 0.3\ndone\nuname -sr\n',
-  },
-  {
-    label: "Node", language: "node",
-    source: 'for (let i = 1; i <= 3; i += 1) {\n  console.log(`tick ${i}`);\n  await new Promise((resolve) => setTimeout(resolve, 400));\n}\nconsole.error("done, says stderr");\n',
-  },
-  {
-    label: "A workflow with a question", language: "workflow",
-    source: 'kind: workflow\nname: say hello\nnodes:\n  - id: ask\n    type: input\n    prompts: [{key: who, label: Who is there?, default: Ada}]\n\n  - id: each\n    type: map\n    needs: [ask]\n    items: [Hello, Salut, Ciao]\n    nodes:\n      - id: say\n        type: script\n        language: bash\n        args: ["{{ item }}", "{{ nodes.ask.output.who }}"]\n        source: sleep 1; echo "$1, $2!"\n',
-  },
-  {
-    label: "An HTTP flow", language: "flow",
-    source: 'kind: flow\nname: echo\nvariables: {greeting: Hello}\ndefaults:\n  baseUrl: https://httpbin.org\n  timeout: 10\nnodes:\n  - id: send\n    method: POST\n    url: /anything\n    userPrompts: {who: "Who is there?"}\n    body: {text: "{{ .vars.greeting }}, {{ .input.who }}!"}\n    validations: [{httpStatusCode: 200}, {jsonpath: .json.text, exists: true}]\n\n  - id: again\n    method: GET\n    url: /anything/{{ .responses.send.json.text }}\n    conditions: [{input: who, notEquals: nobody}]\n',
-  },
-];
-
-const WORKFLOW = "workflow";
-const FLOW = "flow";
+const MARKS = { running: "▸", waiting_input: "?", queued: "…", paused: "॥", completed: "✔", failed: "✘", timeout: "✘", cancelled: "■", interrupted: "■" };
 
 const at = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
+    this.editor = new Editor({ onProblem: (error) => this.showProblem(error), onRun: () => this.run() });
     this.output = new OutputPane(at("output"), () => this.showCut());
     this.nodes = new NodeTree(at("nodes"), {
       onAnswer: (promptId, values) => this.command("input", { prompt_id: promptId, values }),
       onRetry: (begin) => this.retry(begin),
+      onAsked: (form) => this.offerAnswer(form),
     });
     this.saved = new SavedList(at("saved"), {
-      onOpen: (document) => this.loadExample(document),
+      onOpen: (document) => this.editor.load(document),
       onStarted: (id) => { this.isOwn = true; location.hash = id; },
       onProblem: (error) => this.showProblem(error),
     });
@@ -61,16 +38,14 @@ class Page {
     at("replay").onchange = () => this.replay(Number(at("replay").value));
     at("retry").onclick = () => this.retry("start");
     at("retry-failed").onclick = () => this.retry("failed");
-    at("source").oninput = () => this.guessLanguage();
     at("run").onclick = () => this.run();
     at("cancel").onclick = () => this.command("cancel");
     at("stdin-form").onsubmit = (event) => { event.preventDefault(); this.sendLine(); };
     at("stdin-end").onclick = () => this.sendStdin("", true);
-    at("source").onkeydown = (event) => this.editKey(event);
     at("sign-in").onsubmit = (event) => { event.preventDefault(); this.signIn(at("token").value.trim()); };
-    document.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.run(); }
-    });
+    at("sign-out").onclick = () => this.signOut();
+    at("stop").onclick = () => this.stop();
+    at("copy-link").append(copyButton(() => `${location.origin}${location.pathname}#${this.follower.id}`, "Copy link"));
     window.addEventListener("hashchange", () => this.openPermalink());
     setInterval(() => this.tick(), 100);
     setInterval(() => { if (!document.hidden) this.refreshRecent(); }, RECENT_EVERY_MS);
@@ -97,15 +72,25 @@ class Page {
     }
     at("sign-in").hidden = true;
     at("app").hidden = false;
-    if (!at("source").value) this.loadExample(EXAMPLES[0]);
+    at("sign-out").hidden = false;
+    if (!at("source").value) this.hasDraft = this.editor.takeDraft();
+    if (!at("source").value) this.editor.load(EXAMPLES[0]);
     this.refreshRecent();
     this.openPermalink();
   }
 
   showSignIn() {
     at("app").hidden = true;
+    at("sign-out").hidden = true;
     at("sign-in").hidden = false;
     at("token").focus();
+  }
+
+  async signOut() {
+    try { await ask("/session", { method: "DELETE" }); } catch (error) { this.showProblem(error); return; }
+    this.showNothing();
+    history.replaceState(null, "", location.pathname);
+    this.showSignIn();
   }
 
   async signIn(token) {
@@ -120,30 +105,12 @@ class Page {
     }
   }
 
-  // --- editor
-
-  editKey(event) {
-    if (event.key === "Escape") { this.tabLeaves = true; return; }
-    if (event.key === "Tab" && !event.shiftKey && !event.ctrlKey && !event.altKey && !this.tabLeaves) {
-      event.preventDefault();
-      const area = at("source");
-      area.setRangeText("    ", area.selectionStart, area.selectionEnd, "end");
-    }
-    this.tabLeaves = false;
-  }
-
   addExample(example) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = example.label;
-    button.onclick = () => { this.loadExample(example); at("source").focus(); };
+    button.onclick = () => { this.editor.load(example); at("source").focus(); };
     at("examples").append(button);
-  }
-
-  loadExample({ language, source }) {
-    at("source").value = source;
-    at("language").value = language;
-    this.guessLanguage();
   }
 
   // --- running
@@ -152,8 +119,12 @@ class Page {
     if (at("app").hidden || at("run").disabled) return;
     at("run").disabled = true;
     try {
+      await this.editor.settle();
       const accepted = await ask("/executions", { method: "POST", headers: { "Idempotency-Key": randomKey() }, ...this.request() });
       this.isOwn = true;
+      this.editor.isTouched = false;
+      this.editor.clearNotes();
+      this.askedFrom = document.activeElement;
       if (location.hash === `#${accepted.id}`) this.follow(accepted.id);
       else location.hash = accepted.id;
     } catch (error) {
@@ -164,22 +135,21 @@ class Page {
   }
 
   request() {
-    const source = at("source").value;
-    if (at("language").value === FLOW) return flowRequest(source);
-    if (at("language").value !== WORKFLOW) {
-      return { body: { kind: "script", language: at("language").value, source, name: this.name(), stdin_open: true } };
-    }
-    try {
-      return { body: { kind: WORKFLOW, ...JSON.parse(source) } };
-    } catch {
-      return { text: source, mediaType: "application/yaml" };
-    }
+    if (this.editor.isDocument) return this.editor.request();
+    return { body: { kind: "script", language: at("language").value, source: at("source").value, name: this.name(), stdin_open: true } };
   }
 
-  // Whoever pastes a workflow or a flow should not have to say so.
-  guessLanguage() {
-    if (looksLikeFlow(at("source").value)) at("language").value = FLOW;
-    else if (/^\s*(\{\s*"(kind|nodes|name)"|(#.*\n|\s*\n)*(kind: *"?workflow|nodes:))/.test(at("source").value)) at("language").value = WORKFLOW;
+  // Whoever pressed Run and has not gone elsewhere may type the answer at once.
+  offerAnswer(form) {
+    const { activeElement: here } = document;
+    if (this.speed || !this.askedFrom || (here !== this.askedFrom && here !== document.body) || this.editor.isTouched) return;
+    form.querySelector("input, select, button")?.focus();
+    this.askedFrom = document.body;
+  }
+
+  async stop() {
+    at("stop").disabled = true;
+    await this.command("interrupt");
   }
 
   async retry(begin) {
@@ -202,6 +172,7 @@ class Page {
   async command(name, body = {}) {
     try {
       await ask(`/executions/${encodeURIComponent(this.follower.id)}/${name}`, { method: "POST", body });
+      at("problem").hidden = true;
     } catch (error) {
       if (!FINAL.has(this.status)) this.showProblem(error);
     }
@@ -224,6 +195,28 @@ class Page {
   openPermalink() {
     const id = decodeURIComponent(location.hash.slice(1));
     if (id.startsWith("exec-")) this.follow(id);
+    else if (this.follower) this.showNothing();
+  }
+
+  // Back to where nothing has run: the address says so, and what is shown does.
+  showNothing() {
+    this.follower?.close();
+    this.follower = null;
+    this.clear();
+    for (const name of ["output", "permalink", "copy-link", "retry", "retry-failed", "replay", "report"]) at(name).hidden = true;
+    at("empty").hidden = false;
+    this.setStatus("none", "");
+    this.markCurrent();
+  }
+
+  clear() {
+    this.progress = null;
+    this.output.clear();
+    this.startedAt = null;
+    this.nodes.clear();
+    this.isWorkflow = false;
+    this.runName = "";
+    for (const name of ["problem", "cut", "empty", "stdin-form", "nodes", "progress", "time-left", "summary", "report"]) at(name).hidden = true;
   }
 
   replay(speed) {
@@ -234,14 +227,11 @@ class Page {
   follow(id, { speed = 0 } = {}) {
     if (this.follower) this.follower.close();
     this.speed = speed;
-    this.progress = null;
-    this.output.clear();
-    this.startedAt = null;
-    this.nodes.clear();
-    this.isWorkflow = false;
-    for (const name of ["problem", "cut", "empty", "stdin-form", "nodes", "progress", "time-left"]) at(name).hidden = true;
+    this.clear();
     at("output").hidden = false;
     at("permalink").hidden = false;
+    at("copy-link").hidden = false;
+    Object.assign(at("stop"), { disabled: false, textContent: "Stop" });
     at("permalink").href = `#${id}`;
     at("permalink").textContent = id;
     this.setStatus("queued", "");
@@ -251,26 +241,32 @@ class Page {
       onLink: (state, error) => this.showLink(state, error),
     });
     this.markCurrent();
-    this.loadSource(id, this.isOwn || speed > 0);
+    this.loadSource(id, this.isOwn || this.hasDraft || speed > 0);
     this.isOwn = false;
+    this.hasDraft = false;
   }
 
   async loadSource(id, isOwn) {
     try {
-      const { spec, kind } = await ask(`/executions/${encodeURIComponent(id)}`);
-      if (this.follower.id !== id) return;
+      const { spec, kind, name, definition, definition_version: version } = await ask(`/executions/${encodeURIComponent(id)}`);
+      if (this.follower?.id !== id) return;
+      this.runName = name;
+      this.isFlow = kind === FLOW;
+      this.setTitle();
       if (kind !== "script") {
         this.showAsWorkflow();
         this.nodes.arrange(kind === FLOW ? nodesOf(spec?.config || {}) : spec?.nodes || []);
         this.nodes.offerRetry(FINAL.has(this.status) && !this.speed);
       }
-      if (kind === FLOW && spec?.config && !isOwn) {
-        at("source").value = JSON.stringify({ kind: FLOW, ...spec.config }, null, 2);
-        at("language").value = FLOW;
-      }
-      if (spec?.source === undefined || isOwn) return;
-      at("source").value = spec.source;
-      at("language").value = spec.language;
+      if (FINAL.has(this.status)) this.showEnd();
+      if (isOwn) return;
+      if (kind === FLOW && spec?.config) {
+        const run = { ...(spec.start_step ? { startStep: spec.start_step } : {}), ...(spec.input ? { input: spec.input } : {}) };
+        this.editor.load({ language: FLOW, source: JSON.stringify({ kind: FLOW, name, ...spec.config, ...run }, null, 2) });
+      } else if (kind !== "script" && definition) {
+        const source = await ask(`/definitions/${encodeURIComponent(definition)}/export?format=yaml&version=${version}`, { isText: true });
+        if (this.follower?.id === id && !this.editor.isTouched) this.editor.load({ language: WORKFLOW, source });
+      } else if (spec?.source !== undefined) this.editor.load({ language: spec.language, source: spec.source });
     } catch { /* the stream says what is wrong with this id */ }
   }
 
@@ -290,7 +286,10 @@ class Page {
     }
     switch (type) {
       case "execution_requested":
+        this.runName = data.name;
+        this.isFlow = data.kind === FLOW;
         if (data.kind !== "script") this.showAsWorkflow();
+        this.setTitle();
         this.refreshRecent();
         break;
       case "progress":
@@ -318,7 +317,12 @@ class Page {
       case "node_retrying": this.output.add("end", `${data.error.message} It tries again.\n`); break;
       case "execution_paused": this.setStatus("paused", ""); break;
       case "execution_resumed": this.setStatus("running", ""); break;
-      case "stop_requested": at("cancel").disabled = true; break;
+      case "stop_requested":
+        at("stop").disabled = true;
+        at("pause").hidden = true;
+        if (data.mode === "interrupt") at("stop").textContent = "Stopping …";
+        else at("cancel").disabled = true;
+        break;
       case "result_stored": this.showResult(data); break;
     }
   }
@@ -342,7 +346,7 @@ class Page {
     this.speed = 0;
     this.startedAt = null;
     this.setStatus(result.status, describeResult(result));
-    at("retry-failed").hidden = !this.isWorkflow || result.status === "completed";
+    this.showEnd();
     this.nodes.offerRetry(true);
     if (this.isWorkflow) {
       if (result.status === "completed") at("progress").value = 100;
@@ -353,20 +357,43 @@ class Page {
     this.refreshRecent();
   }
 
+  // What there is to do with it, and for a flow how its steps ended.
+  showEnd() {
+    at("retry-failed").hidden = !this.isWorkflow || this.status === "completed";
+    const isCut = this.status === "cancelled" || this.status === "interrupted";
+    at("retry-failed").textContent = isCut ? "Go on" : "Retry failed";
+    at("retry-failed").title = isCut ? "What was not run, and what was cut short" : "What failed and all that comes after it";
+    at("report").hidden = !this.isFlow;
+    at("report").href = `${API}/executions/${encodeURIComponent(this.follower.id)}/report`;
+    at("summary").hidden = !this.isFlow;
+    if (!this.isFlow) return;
+    const { completed, ...others } = this.nodes.counts();
+    const words = Object.entries(others).filter(([, count]) => count).map(([word, count]) => `${count} ${word.replace("_", " ")}`);
+    at("summary").textContent = [`${completed} passed`, ...words].join(", ");
+  }
+
+  setTitle() {
+    document.title = this.follower ? `${MARKS[this.status] ?? ""} ${this.runName || this.follower.id} · execd`.trim() : "execd";
+  }
+
   setStatus(status, detail) {
     this.status = status;
+    this.setTitle();
     at("badge").dataset.status = status;
-    at("badge").textContent = status.replace("_", " ");
+    at("badge").textContent = status === "none" ? "ready" : status.replace("_", " ");
     at("detail").textContent = detail;
     const isReplay = this.speed > 0;
     at("cancel").hidden = isReplay || FINAL.has(status) || status === "none";
-    at("cancel").disabled = false;
-    at("pause").hidden = isReplay || !this.isWorkflow || !(status === "running" || status === "waiting_input");
+    const isStopping = at("stop").disabled && at("stop").textContent !== "Stop";
+    if (!isStopping) at("cancel").disabled = false;
+    at("stop").hidden = isReplay || !this.isWorkflow || FINAL.has(status) || status === "none";
+    if (at("stop").hidden) Object.assign(at("stop"), { disabled: false, textContent: "Stop" });
+    at("pause").hidden = isReplay || isStopping || !this.isWorkflow || !(status === "running" || status === "waiting_input");
     at("resume").hidden = isReplay || status !== "paused";
     at("retry").hidden = !FINAL.has(status);
     at("replay").hidden = !FINAL.has(status) && !isReplay;
     this.showTimeLeft();
-    if (!FINAL.has(status)) at("retry-failed").hidden = true;
+    if (!FINAL.has(status)) for (const name of ["retry-failed", "report", "summary"]) at(name).hidden = true;
     if (FINAL.has(status)) at("stdin-form").hidden = true;
   }
 
@@ -382,20 +409,24 @@ class Page {
   showLink(state, error) {
     at("link").hidden = state !== "reconnecting";
     at("link").textContent = "reconnecting …";
+    if (state === "live" && this.isUnreached) at("problem").hidden = true;
     if (state !== "refused") return;
     if (error.status === 401) this.showSignIn();
-    else { this.setStatus("none", ""); this.showProblem(error); }
+    else { this.setStatus("none", ""); at("badge").textContent = "not found"; this.showProblem(error); }
   }
 
   showProblem(error) {
+    const faults = error.faults || [];
     const box = at("problem");
-    box.replaceChildren(error.message);
+    this.isUnreached = error.status === 0;
+    // Its message sums up the faults; they say it themselves.
+    box.replaceChildren(faults.length > 1 ? `${faults.length} things are wrong.` : error.message);
     const list = document.createElement("ul");
-    for (const { path, message, accepted } of error.faults || []) {
+    for (const { path, message, accepted } of faults) {
       const item = document.createElement("li");
       const field = document.createElement("code");
       field.textContent = path || "request";
-      item.append(field, `: ${message}`);
+      item.append(field, `: ${message.replace(/^is refused: /, "")}`);
       if (accepted) {
         const hint = document.createElement("span");
         hint.className = "accepted";
@@ -404,8 +435,13 @@ class Page {
       }
       list.append(item);
     }
-    if (list.childNodes.length) box.append(list);
+    if (faults.length === 1) box.replaceChildren("It was not accepted.");
+    const isListed = this.editor.isDocument && !at("faults").hidden && faults.length > 0;
+    if (isListed) box.replaceChildren(`Not run: ${faults.length} ${faults.length === 1 ? "fault" : "faults"}, listed at the text.`);
+    else if (list.childNodes.length) box.append(list);
     box.hidden = false;
+    at("empty").hidden = true;
+    if (!this.follower) at("output").hidden = false;
     if (error.status === 401) this.showSignIn();
   }
 
@@ -427,32 +463,10 @@ class Page {
     this.saved.refresh();
     try {
       const { items } = await ask("/executions?limit=30");
-      at("recent").replaceChildren(...items.map((item) => this.recentItem(item)));
+      at("recent").replaceChildren(...items.map(recentItem));
       at("recent-empty").hidden = items.length > 0;
       this.markCurrent();
     } catch { /* the next round may do better; what matters is said by the stream */ }
-  }
-
-  recentItem({ id, name, status, created_at: createdAt }) {
-    const link = document.createElement("a");
-    link.href = `#${id}`;
-    link.title = `${name}: ${status}`;
-    const dot = document.createElement("span");
-    dot.className = "dot";
-    dot.dataset.status = status;
-    const label = document.createElement("span");
-    label.className = "name";
-    label.textContent = name || id;
-    const when = document.createElement("span");
-    when.className = "when";
-    when.textContent = formatWhen(createdAt);
-    const spoken = document.createElement("span");
-    spoken.className = "hidden-label";
-    spoken.textContent = status;
-    link.append(dot, label, when, spoken);
-    const item = document.createElement("li");
-    item.append(link);
-    return item;
   }
 
   markCurrent() {
@@ -460,6 +474,18 @@ class Page {
       link.setAttribute("aria-current", String(link.hash === `#${this.follower?.id}`));
     }
   }
+}
+
+function recentItem({ id, name, status, created_at: createdAt }) {
+  const dot = make("span", { className: "dot" });
+  dot.dataset.status = status;
+  const parts = [
+    dot,
+    make("span", { className: "name", textContent: name || id }),
+    make("span", { className: "when", textContent: formatWhen(createdAt) }),
+    make("span", { className: "hidden-label", textContent: status }),
+  ];
+  return make("li", {}, make("a", { href: `#${id}`, title: `${name}: ${status}` }, ...parts));
 }
 
 at("output").hidden = true;

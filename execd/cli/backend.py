@@ -11,8 +11,8 @@ import msgspec
 from execd.client_records import (
     DefinitionDetail,
     DefinitionList,
+    ExecutionDetail,
     ExecutionList,
-    ExecutionView,
     RuntimeView,
     SavedDefinition,
     SecretList,
@@ -123,7 +123,7 @@ class Backend(Protocol):
 
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None: ...
 
-    async def find(self, execution_id: ExecutionId) -> ExecutionView: ...
+    async def find(self, execution_id: ExecutionId) -> ExecutionDetail: ...
 
     async def result(self, execution_id: ExecutionId) -> ResultStored:
         """Give the result of an execution that ended; an error with status 404 or 409 where it did not."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,10 @@ from execd.cli.flow_files import FLOW, wrong
 from execd.cli.reading import read_text
 
 if TYPE_CHECKING:
-    from execd.core.formats.drafting import Exported, Imported, Note
+    from execd.core.formats.drafting import Note
 
 SOURCES = ("postman", "openapi", "curl", "har")
 TARGETS = ("postman", "postman-environment", "curl")
-_CURL = re.compile(r"^\s*(?:[A-Za-z_][A-Za-z0-9_]*=\S*\s+)*curl(?:\.exe)?\s", re.MULTILINE)
-_OPENAPI = re.compile(r"^(?:openapi|swagger)\s*:", re.MULTILINE)
 
 
 @click.command("import")
@@ -56,10 +53,17 @@ def export(**options: Any) -> None:
 
 
 def _import(options: Mapping[str, Any]) -> int:
+    from execd.core.formats.reading import ImportOptions, import_file
+
     text = read_text(options["file"])
     source = options["source"] or _guess(text)
     _refuse_unread(options, source)
-    imported = _importers(options)[source](text)
+    how = ImportOptions(
+        environments=[read_text(file) for file in options["environments"]],
+        keep_credentials=options["keep_credentials"],
+        keep_all=options["keep_all"],
+    )
+    imported = import_file(text, source, how)
     name = "imported" if options["file"] == "-" else Path(options["file"]).name.partition(".")[0]
     config = {"kind": FLOW, "name": name, **imported.config}
     _write(_encode(config, options["output"]), options["output"])
@@ -69,53 +73,20 @@ def _import(options: Mapping[str, Any]) -> int:
     return ExitCode.OK
 
 
-def _importers(options: Mapping[str, Any]) -> dict[str, Callable[[str], Imported]]:
-    from execd.core.formats.credentials import Credentials
-    from execd.core.formats.curl_import import import_curl
-    from execd.core.formats.har_import import Keep, import_har
-    from execd.core.formats.openapi_import import import_openapi
-    from execd.core.formats.postman_import import import_collection
-
-    credentials = Credentials.AS_WRITTEN if options["keep_credentials"] else Credentials.AS_SECRETS
-    environments = [read_text(file) for file in options["environments"]]
-    return {
-        "postman": partial(import_collection, environments=environments),
-        "openapi": import_openapi,
-        "curl": partial(import_curl, credentials=credentials),
-        "har": partial(
-            import_har, keep=Keep.EVERYTHING if options["keep_all"] else Keep.API_CALLS, credentials=credentials
-        ),
-    }
-
-
 def _guess(text: str) -> str:
-    """Say what a file is by what only its kind has."""
-    found = _json_or_none(text)
-    if isinstance(found, dict):
-        if isinstance(found.get("log"), dict):
-            return "har"
-        if "openapi" in found or "swagger" in found:
-            return "openapi"
-        if "item" in found or "collection" in found or "requests" in found:
-            return "postman"
-    elif _OPENAPI.search(text):
-        return "openapi"
-    elif _CURL.search(text):
-        return "curl"
-    raise wrong("--from", "is not given, and the content does not tell", ", ".join(SOURCES))
+    from execd.core.formats.reading import guess_source
 
-
-def _json_or_none(text: str) -> Any:
-    try:
-        return json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError):
-        return None
+    source = guess_source(text)
+    if source is None:
+        raise wrong("--from", "is not given, and the content does not tell", ", ".join(SOURCES))
+    return source
 
 
 def _refuse_unread(options: Mapping[str, Any], source: str) -> None:
     """Refuse options that would be ignored."""
-    readers = {"environments": ("postman",), "keep_credentials": ("curl", "har"), "keep_all": ("har",)}
-    for name, sources in readers.items():
+    from execd.core.formats.reading import READERS
+
+    for name, sources in READERS.items():
         if options[name] and source not in sources:
             shown = name.replace("environments", "environment").replace("_", "-")
             raise wrong(f"--{shown}", f"means nothing for {source}", f"with {' or '.join(sources)}")
@@ -124,30 +95,19 @@ def _refuse_unread(options: Mapping[str, Any], source: str) -> None:
 def _export(options: Mapping[str, Any]) -> int:
     from execd.cli.flow_files import with_run_values
     from execd.cli.workflow_files import read_request
+    from execd.core.formats.writing import export_flow
 
     body = read_request(read_text(options["file"]), file=options["file"])
     if body["kind"] != FLOW:
         raise wrong("kind", f"is {body['kind']!r}", "a flow: nodes with a method and a url")
     if options["environment"] is not None:
         body = with_run_values(body, environment=options["environment"], variables=(), start_step=None)
-    exported = _exported(body, options)
+    if options["target"] == "postman-environment" and not isinstance(body.get("environment"), str):
+        raise wrong("--env", "is not given, and the flow names no environment", "one of the flow's environments")
+    exported = export_flow(body, options["target"], name=options["name"] or str(body["name"]))
     _write(exported.text, options["output"])
     _tell(exported.notes)
     return ExitCode.OK
-
-
-def _exported(body: dict[str, Any], options: Mapping[str, Any]) -> Exported:
-    from execd.core.formats.curl_export import export_curl
-    from execd.core.formats.postman_export import export_collection, export_environment
-
-    name = options["name"] or str(body["name"])
-    if options["target"] == "curl":
-        return export_curl(body)
-    if options["target"] == "postman":
-        return export_collection(body, name=name)
-    if not isinstance(body.get("environment"), str):
-        raise wrong("--env", "is not given, and the flow names no environment", "one of the flow's environments")
-    return export_environment(body, name=body["environment"])
 
 
 def _encode(config: dict[str, Any], output: str | None) -> str:
@@ -170,7 +130,7 @@ def _write(text: str, output: str | None) -> None:
 
 def _tell(notes: Sequence[Note]) -> None:
     """Say on stderr what is not as it was; the flow alone is on stdout."""
-    from execd.cli.node_wording import printable
+    from execd.core.printing import printable
 
     for note in notes:
         advice = f"; {note.advice}" if note.advice else ""

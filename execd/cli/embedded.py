@@ -17,6 +17,7 @@ from execd.bootstrap import now_utc
 from execd.cli.backend import RunRequest, TokenRequest
 from execd.cli.embedded_definitions import DefinitionsHere, check_runs_here
 from execd.client_records import (
+    ExecutionDetail,
     ExecutionList,
     ExecutionView,
     RuntimeView,
@@ -27,6 +28,7 @@ from execd.client_records import (
     TokenView,
 )
 from execd.core.codec import StoredEvent, decode_event
+from execd.core.definitions import hide_env
 from execd.core.errors import ConflictError, FieldFault, InvalidRequestError, NotFoundError
 from execd.core.event_types import RESULT_STORED
 from execd.core.events import (
@@ -148,8 +150,10 @@ class EmbeddedBackend:
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
         await self._engine.port.command(execution_id, SendStdin(data=data, close=close))
 
-    async def find(self, execution_id: ExecutionId) -> ExecutionView:
-        return _view(await self._record(execution_id))
+    async def find(self, execution_id: ExecutionId) -> ExecutionDetail:
+        record = await self._record(execution_id)
+        spec = hide_env(msgspec.json.decode(record.spec))
+        return ExecutionDetail(**msgspec.structs.asdict(_view(record)), spec=spec)
 
     async def result(self, execution_id: ExecutionId) -> ResultStored:
         record = await self._record(execution_id)

@@ -17,8 +17,8 @@ from execd.core.errors import ExecdError, InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
-    from execd.cli.flow_report import Recorder
     from execd.cli.following import Follower
+    from execd.cli.recording import Recorder
     from execd.cli.views import View
     from execd.core.events import ExecutionId
 
@@ -144,12 +144,12 @@ def _follower(
     backend: Backend, execution_id: ExecutionId, body: Mapping[str, Any], *, given: Mapping[str, str], as_json: bool
 ) -> tuple[Follower, Recorder]:
     from execd.cli.asking import GivenAnswers, Questions, TerminalAsker
-    from execd.cli.flow_files import titles_of
-    from execd.cli.flow_report import Recorder
     from execd.cli.flow_wording import FlowWords
     from execd.cli.following import Follower, OnInterrupt
+    from execd.cli.recording import Recorder
     from execd.cli.views import choose_view
     from execd.cli.workflow_view import choose_workflow_view
+    from execd.core.flows.titles import titles_of
 
     asks_here = not as_json and os.isatty(0) and os.isatty(1)
     cards = choose_workflow_view(execution_id, asks_here=True, words=FlowWords(execution_id, titles_of(body)), fd=1)
@@ -163,17 +163,9 @@ def _follower(
 
 
 def _write_report(file: str, recorder: Recorder, execution_id: ExecutionId, body: Mapping[str, Any]) -> None:
-    from execd.cli.flow_files import has_rows, titles_of
     from execd.core.formats.junit_export import export_junit
 
-    environment = body.get("environment")
-    report = recorder.report(
-        execution_id,
-        name=str(body["name"]),
-        environment=environment if isinstance(environment, str) else None,
-        titles=titles_of(body),
-        has_rows=has_rows(body),
-    )
+    report = recorder.record.report(execution_id, name=str(body["name"]), config=body)
     try:
         Path(file).write_text(export_junit([report]))
     except OSError as error:

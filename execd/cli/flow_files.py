@@ -10,10 +10,8 @@ import msgspec
 
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.events import NodeId
-from execd.core.flows.compiling import step_ids
-from execd.core.flows.configs import merge_node, prompts_of, rows_of, table_of
-from execd.core.flows.data_rows import DataError, read_rows
-from execd.core.flows.js_values import is_truthy, js_text
+from execd.core.flows.configs import prompts_of, rows_of, table_of
+from execd.core.flows.titles import StepTitle, steps_of, titles_of
 from execd.core.flows.trees import MAX_DEPTH
 
 FLOW = "flow"
@@ -22,35 +20,15 @@ _VARIABLE = re.compile(r"\{\{\s*\.vars\.([A-Za-z0-9_]+)\s*\}\}")
 _SHOWN_NAMES = 20
 
 
-class StepTitle(msgspec.Struct, frozen=True, kw_only=True):
-    """How a step is called before anybody knows what it requests."""
-
-    name: str
-    """`name`, else the id."""
-    request: str
-    """The method and the url as they are written, with `baseUrl`."""
-
-
 def looks_like_flow(body: Mapping[str, Any]) -> bool:
     """Whether a body without a kind is a flow: its nodes have a url and no type, as FlowSphere's have."""
     first = next(iter(rows_of(body.get("nodes"))), None)
     return isinstance(first, Mapping) and "type" not in first and ("url" in first or "method" in first)
 
 
-def titles_of(config: Mapping[str, Any]) -> dict[NodeId, StepTitle]:
-    """Name every step, `finally` included, by its node in the journal."""
-    return {
-        node: StepTitle(name=_name_of(step, node), request=_request_of(step, config))
-        for node, step in zip(step_ids(config), _steps_of(config), strict=True)
-    }
-
-
-def has_rows(config: Mapping[str, Any]) -> bool:
-    """Whether the flow runs once for each row of data."""
-    try:
-        return read_rows(config.get("data")) is not None
-    except DataError:
-        return False
+def titles_in(spec: Mapping[str, Any]) -> dict[NodeId, StepTitle] | None:
+    """Name the steps of an execution by what was asked of it; None where that is no flow."""
+    return titles_of(table_of(spec.get("config"))) if spec.get("kind") == FLOW else None
 
 
 def with_run_values(
@@ -80,7 +58,7 @@ def asked_keys(body: Mapping[str, Any]) -> list[str]:
     start = body.get("startStep", 0)
     final_from = len(rows_of(body.get("nodes")))
     keys: dict[str, None] = {}
-    for index, step in enumerate(_steps_of(body)):
+    for index, step in enumerate(steps_of(body)):
         if index >= (start if isinstance(start, int) else 0) or index >= final_from:
             keys.update(dict.fromkeys(prompts_of(step)))
     return list(keys)
@@ -100,18 +78,6 @@ def read_pairs(pairs: Iterable[str], *, option: str) -> dict[str, str]:
 def wrong(option: str, message: str, accepted: str) -> InvalidRequestError:
     """Make the error for an option that cannot be taken."""
     return InvalidRequestError("the command line is wrong", faults=(FieldFault(option, message, accepted),))
-
-
-def _steps_of(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [table_of(node) for key in ("nodes", "finally") for node in rows_of(config.get(key))]
-
-
-def _name_of(step: Mapping[str, Any], node: NodeId) -> str:
-    return js_text(step["name"]) if is_truthy(step.get("name")) else str(node)
-
-
-def _request_of(step: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    return f"{js_text(step.get('method', ''))} {js_text(merge_node(step, config).get('url', ''))}".strip()
 
 
 def _known_environment(name: str, body: Mapping[str, Any]) -> str:

@@ -11,18 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from execd.cli.flow_files import StepTitle
-from execd.cli.node_book import NodeBook, NodeEntry
 from execd.cli.node_wording import (
     Line,
     describe_active,
     describe_execution,
     describe_question,
     left,
-    printable,
     reason_of,
-    shorten,
-    shown_value,
 )
 from execd.cli.wording import MARKS, describe_usage, format_seconds
 from execd.core.event_parts import Failure
@@ -40,14 +35,26 @@ from execd.core.events import (
     ResultStored,
     Status,
 )
-from execd.core.flows.compiling import ROW_END, ROWS, VERDICT
 from execd.core.flows.hiding import hide_named, looks_secret
+from execd.core.flows.step_words import (
+    SHOWN_BODY_CHARS,
+    SHOWN_URL_CHARS,
+    checks_of,
+    has_failed,
+    is_step,
+    messages_of,
+    plain,
+    record_of,
+    request_line,
+    response_line,
+    table,
+    was_cut_short,
+)
+from execd.core.flows.titles import StepTitle
 from execd.core.masking import BLOT
+from execd.core.node_book import NodeBook, NodeEntry
+from execd.core.printing import printable, shorten, shown_value
 
-SHOWN_BODY_CHARS = 500
-"""Of the answer to a step that failed; `execd show ID --json` has the whole."""
-SHOWN_URL_CHARS = 200
-_MESSAGES = re.compile(r"; (?=HTTP status validation failed: |Validation failed: )")
 _ROW = re.compile(r"rows\[(\d+)\]/")
 
 
@@ -124,11 +131,11 @@ class FlowWords:
     def _of_end(self, result: ResultStored, book: NodeBook) -> list[Line]:
         colour, mark = MARKS[result.status]
         parts = [f"{mark} {_END_WORDS.get(result.status, result.status)}"]
-        failed = [entry for entry in book.entries.values() if is_step(entry) and _has_failed(entry)]
+        failed = [entry for entry in book.entries.values() if is_step(entry) and has_failed(entry)]
         if result.error is not None and result.status in {Status.FAILED, Status.TIMEOUT} and not failed:
             parts.append(reason_of(result.error))
         lines = [Line("  ".join([*parts, *describe_usage(result.usage)]), colour)]
-        if len(failed) == 1 and "/" not in failed[0].id:
+        if result.status is not Status.COMPLETED and len(failed) == 1 and "/" not in failed[0].id:
             again = f"execd retry {self._id} --from {failed[0].id}"
             lines.append(Line(f"  again from there: {printable(again)}", is_dim=True))
         return [*lines, Line(f"Summary: {summary_of(book)}")]
@@ -139,7 +146,7 @@ class FlowWords:
             return []
         self._row = int(found[1])
         values = self._rows[self._row] if self._row < len(self._rows) else {}
-        shown = ", ".join(f"{key}={_plain(value)}" for key, value in hide_named(table(values)).items())
+        shown = ", ".join(f"{key}={plain(value)}" for key, value in hide_named(table(values)).items())
         return [Line(f"row {self._row + 1} of {len(self._rows)}  {printable(shorten(shown, 120))}")]
 
     def _title(self, node: str) -> str:
@@ -152,62 +159,15 @@ class FlowWords:
         return "" if title is None else printable(shorten(title.request, SHOWN_URL_CHARS))
 
 
-def is_step(entry: NodeEntry) -> bool:
-    """Whether a node is one of the config's steps; those that never began have no type."""
-    if entry.type:
-        return entry.type == "flow_step"
-    inner = entry.id.rpartition("/")[2]
-    return not inner.endswith(".prompts") and entry.id not in {ROWS, VERDICT} and inner != ROW_END
-
-
 def summary_of(book: NodeBook) -> str:
     """Count the steps: `2 executed, 1 skipped, 1 failed`."""
     steps = [entry for entry in book.entries.values() if is_step(entry)]
     counts = {status: sum(entry.status == status for entry in steps) for status in ("completed", "skipped", "not_run")}
-    failed = sum(map(_has_failed, steps))
+    failed = sum(map(has_failed, steps))
     cut_short = sum(entry.status == "failed" for entry in steps) - failed
     parts = [f"{counts['completed']} executed", f"{counts['skipped']} skipped"]
     rest = {"failed": failed, "cut short": cut_short, "not run": counts["not_run"]}
     return ", ".join(parts + [f"{count} {word}" for word, count in rest.items() if count])
-
-
-def was_cut_short(error: Failure) -> bool:
-    """Whether it did not fail by itself: somebody, or the end of the whole, stopped it."""
-    return error.details.get("group") == "cancelled"
-
-
-def record_of(error: Failure) -> Mapping[str, Any]:
-    """Give what is kept of a failed step: the request, and as far as it came the response."""
-    return table(error.details.get("step"))
-
-
-def request_line(record: Mapping[str, Any]) -> str:
-    """Give the method and the url that were requested."""
-    request = table(record.get("request"))
-    return printable(shorten(f"{_plain(request.get('method', ''))} {_plain(request.get('url', ''))}", SHOWN_URL_CHARS))
-
-
-def response_line(record: Mapping[str, Any]) -> str:
-    """Give the status of the answer; empty where there was none."""
-    response = table(record.get("response"))
-    return printable(f"{response.get('status', '')} {response.get('statusText', '')}".strip())
-
-
-def checks_of(record: Mapping[str, Any], *, passed: bool) -> list[str]:
-    """Name the checks that held, or did not."""
-    validations = record.get("validations")
-    rows = [table(each) for each in validations] if isinstance(validations, list) else []
-    return [_check(row) for row in rows if bool(row.get("passed")) is passed]
-
-
-def messages_of(error: Failure) -> list[str]:
-    """Give each reason of a failure by itself."""
-    return [printable(shorten(message, SHOWN_BODY_CHARS)) for message in _MESSAGES.split(error.message)]
-
-
-def table(value: Any) -> Mapping[str, Any]:
-    """Give an object; of anything else an empty one: another execd may have written it."""
-    return value if isinstance(value, Mapping) else {}
 
 
 _END_WORDS = {Status.COMPLETED: "passed"}
@@ -222,7 +182,7 @@ def _card(head: str, record: Mapping[str, Any], duration_ms: int, *, colour: str
         lines.append(Line(f"    ✔ {printable(shorten(' · '.join(held), 300))}", is_dim=True))
     unknown = record.get("unknown")
     if isinstance(unknown, list) and unknown:
-        names = ", ".join(map(_plain, unknown))
+        names = ", ".join(map(plain, unknown))
         lines.append(Line(f"    ! sent as it is written: {printable(shorten(names, 300))}", "yellow"))
     return lines
 
@@ -239,32 +199,11 @@ def _why(error: Failure) -> list[Line]:
     return lines
 
 
-def _check(row: Mapping[str, Any]) -> str:
-    match row.get("type"):
-        case "httpStatusCode":
-            return f"status {row.get('expected')}"
-        case "jsonpath":
-            return str(row.get("path", ""))
-        case "header":
-            return f"header {row.get('name', '')}"
-        case "responseTimeMs":
-            return "response time"
-    return str(row.get("type", "check"))
-
-
 def _answers(values: Mapping[str, Any]) -> str:
     """What looks secret by its name is not repeated on a screen or in a log."""
-    shown = {key: BLOT if looks_secret(key) else _plain(value) for key, value in values.items()}
+    shown = {key: BLOT if looks_secret(key) else plain(value) for key, value in values.items()}
     return printable(shorten(", ".join(f"{key}={value}" for key, value in shown.items()), 300))
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else shown_value(value)
 
 
 def _took(duration_ms: int) -> str:
     return format_seconds(duration_ms / 1000)
-
-
-def _has_failed(entry: NodeEntry) -> bool:
-    return entry.status == "failed" and not (entry.error is not None and was_cut_short(entry.error))

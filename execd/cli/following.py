@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from execd.cli.asking import Questions
-    from execd.cli.flow_files import StepTitle
     from execd.cli.workflow_view import Words
     from execd.core.events import NodeId
+    from execd.core.flows.titles import StepTitle
 
     Titles = Mapping[NodeId, StepTitle]
 

@@ -5,17 +5,14 @@ Nothing a workflow or its programs wrote can command the terminal: control chara
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from execd.cli.node_book import NodeBook, NodeEntry
 from execd.cli.reading import UNSEEN
 from execd.cli.time_left import describe_time_left
 from execd.cli.wording import MARKS, describe_usage, format_seconds
-from execd.core.codec import encode_json
 from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
     NOT_RUN,
@@ -40,14 +37,13 @@ from execd.core.events import (
     StopMode,
     StopRequested,
 )
+from execd.core.node_book import NodeBook, NodeEntry
+from execd.core.printing import printable, shorten, shown_value
 
-SHOWN_VALUE_CHARS = 80
-"""Of a node's output on its line; `execd show ID --json` has the whole."""
 SHOWN_ERROR_CHARS = 500
 AT_ONCE = frozenset({"set", "if", "switch", "wait", "input", "map"})
 """Types that need no line for their beginning: their end or their wait follows at once."""
 _SKIP_WORDS = {"branch_not_taken": "its branch was not taken", "skipped_by_engine": "not run", NOT_RUN: "not run"}
-_COMMANDS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +214,6 @@ def reason_of(error: Failure) -> str:
     return printable(shorten(error.message, SHOWN_ERROR_CHARS)) + f" ({printable(error.code)})"
 
 
-def shown_value(value: Any, limit: int = SHOWN_VALUE_CHARS) -> str:
-    """Give a value as JSON on one line, cut where it is long."""
-    return printable(shorten(encode_json(value).decode(errors="replace"), limit))
-
-
 def _shown_output(output: Any) -> str:
     """A script's text has been shown already; what is left to say of it is the value it gave."""
     value = output.get("result") if is_of_script(output) else output
@@ -232,17 +223,6 @@ def _shown_output(output: Any) -> str:
 def is_of_script(output: Any) -> bool:
     """Whether a node's output is what a script gives: its text beside the value."""
     return isinstance(output, dict) and output.keys() == {"result", "stdout", "exit_code"}
-
-
-def shorten(text: str, limit: int = SHOWN_VALUE_CHARS) -> str:
-    """Cut a text where it is long."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Leave out what would command a terminal, and replace what else cannot be printed."""
-    cleared = _COMMANDS.sub("", text).replace("\t", "    ")
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in cleared)
 
 
 def left(until: datetime, now: datetime) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from execd.cli.backend import RunRequest, TokenRequest
 from execd.client import Client, Reconnecting, open_client
-from execd.client_records import ExecutionList, ExecutionView, RuntimeView, SecretList, TokenCreated, TokenList
+from execd.client_records import ExecutionDetail, ExecutionList, RuntimeView, SecretList, TokenCreated, TokenList
 from execd.core.codec import StoredEvent
 from execd.core.events import ExecutionId, ResultStored, Status
 from execd.core.replay import Rhythm
@@ -57,7 +57,7 @@ class RemoteBackend:
     async def send_stdin(self, execution_id: ExecutionId, data: bytes, *, close: bool) -> None:
         await self._client.send_stdin(execution_id, data, close=close)
 
-    async def find(self, execution_id: ExecutionId) -> ExecutionView:
+    async def find(self, execution_id: ExecutionId) -> ExecutionDetail:
         return await self._client.find(execution_id)
 
     async def result(self, execution_id: ExecutionId) -> ResultStored:

@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.cli.identifiers import EXECUTION_ID, NAME
-from execd.core.errors import InvalidRequestError
+from execd.core.errors import ExecdError, InvalidRequestError
+from execd.core.fields import summarise
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -40,13 +42,38 @@ def retry(execution_id: ExecutionId, **options: Any) -> None:
 
 
 async def _retry(execution_id: ExecutionId, options: dict[str, Any], backend: Backend) -> int:
+    from execd.cli.flow_files import titles_in
     from execd.cli.following import OnInterrupt, follow_by_kind
 
     if not options["watch"] and not backend.outlives_this_process:
         raise InvalidRequestError("--detach needs a server: start one with `execd serve`, or name one with --url")
-    kind = (await backend.find(execution_id)).kind
-    again = await backend.retry(execution_id, begin=options["begin"], until=options["until"])
+    found = await backend.find(execution_id)
+    try:
+        again = await backend.retry(execution_id, begin=options["begin"], until=options["until"])
+    except ExecdError as error:
+        raise _in_words_of_the_command(error, options) from error
     if not options["watch"]:
         click.echo(again)
         return ExitCode.OK
-    return await follow_by_kind(backend, again, kind=kind, as_json=options["as_json"], on_interrupt=OnInterrupt.CANCEL)
+    return await follow_by_kind(
+        backend,
+        again,
+        kind=found.kind,
+        as_json=options["as_json"],
+        on_interrupt=OnInterrupt.CANCEL,
+        titles=titles_in(found.spec),
+    )
+
+
+def _in_words_of_the_command(error: ExecdError, options: dict[str, Any]) -> ExecdError:
+    """Name the option and what was typed, where the server names its field."""
+    typed = {"from": options["begin"], "until": options["until"]}
+    if not any(fault.path in typed for fault in error.faults):
+        return error
+    faults = tuple(
+        msgspec.structs.replace(fault, path=f"--{fault.path}", message=f"`{typed[fault.path]}` {fault.message}")
+        if fault.path in typed
+        else fault
+        for fault in error.faults
+    )
+    return InvalidRequestError(summarise(faults), faults=faults)

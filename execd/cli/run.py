@@ -92,9 +92,10 @@ async def _run_saved(options: dict[str, Any], backend: Backend) -> int:
 
 
 async def _run_workflow(options: dict[str, Any], text: str, backend: Backend) -> int:
-    from execd.cli.flow_files import FLOW, titles_of
+    from execd.cli.flow_files import FLOW
     from execd.cli.following import OnInterrupt, follow_by_kind
     from execd.cli.workflow_files import read_request, with_values
+    from execd.core.flows.titles import titles_of
 
     _check_detach(options, backend)
     body = read_request(text, file=options["file"])

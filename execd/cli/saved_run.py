@@ -59,9 +59,10 @@ async def run_saved(options: dict[str, Any], backend: Backend) -> int:
 async def _follow(
     backend: Backend, execution_id: Any, found: DefinitionDetail, *, as_json: bool, stdin_fd: int | None
 ) -> int:
-    from execd.cli.flow_files import FLOW, titles_of
+    from execd.cli.flow_files import FLOW
     from execd.cli.following import Follower, OnInterrupt, follow_by_kind
     from execd.cli.views import choose_view
+    from execd.core.flows.titles import titles_of
 
     if stdin_fd is None:
         return await follow_by_kind(

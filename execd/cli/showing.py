@@ -10,12 +10,13 @@ import click
 
 from execd.cli.backend import Backend
 from execd.cli.journals import read_journal
-from execd.cli.node_book import NodeBook, NodeEntry
-from execd.cli.node_wording import describe_progress, how_to_answer, is_of_script, reason_of, shown_value
+from execd.cli.node_wording import describe_progress, how_to_answer, is_of_script, reason_of
 from execd.cli.wording import format_seconds
 from execd.client_records import ExecutionView
 from execd.core.events import InputRequired, ResultStored
 from execd.core.flows.hiding import hide_named
+from execd.core.node_book import NodeBook, NodeEntry
+from execd.core.printing import shown_value
 
 MARKS = {
     "completed": ("✔", "green"),

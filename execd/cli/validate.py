@@ -11,10 +11,11 @@ import click
 from execd.cli.connect import leave_with, read_target, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.cli.reading import read_text
-from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.errors import ConfigurationError, FieldFault, InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.connect import Target
+    from execd.settings import Settings
 
 
 @click.command()
@@ -24,7 +25,8 @@ def validate(**options: Any) -> None:
     """Check a workflow or a flow in YAML or JSON: fields, needs, cycles, expressions and what they refer to.
 
     Each fault has its line, its path and what would be accepted. Nothing runs and no server is asked; languages and
-    limits are those of this machine's settings. Exits 0 when it is right and 2 when it is not.
+    limits are those of this machine's settings, or, where these are wrong, the built-in ones. Exits 0 when it is right and
+    2 when it is not.
     """
     leave_with(partial(_validate, read_target(options), options["file"]))
 
@@ -37,7 +39,7 @@ def _validate(target: Target, file: str) -> int:
     from execd.settings import load_runtimes
 
     text = read_text(file)
-    settings = target.settings()
+    settings = _settings_or_defaults(target)
     sandbox = settings.sandbox
     tools = ScriptTools(
         runtimes=load_runtimes(settings),
@@ -58,14 +60,26 @@ def _validate(target: Target, file: str) -> int:
     return ExitCode.OK
 
 
+def _settings_or_defaults(target: Target) -> Settings:
+    """Load the settings. Wrong ones keep a server from starting; they say nothing against the file that is checked."""
+    from execd.settings import load_settings
+
+    try:
+        return target.settings()
+    except ConfigurationError as error:
+        click.echo(f"warning: {error.message}; checked against the built-in languages and limits", err=True)
+        return load_settings(environ={})
+
+
 def show_faults(faults: Iterable[FieldFault], text: str, *, file: str, mark: str = "") -> None:
     """Say each fault with its line, its path and what would be accepted."""
-    from execd.cli.workflow_files import line_of, lines_of
+    from execd.core.text_lines import lines_of
 
-    lines = lines_of(text)
+    faults = tuple(faults)
+    lines = lines_of(text, [fault.path for fault in faults])
     for fault in faults:
-        line = line_of(fault.path, lines)
+        line = None if fault.path in {"", file} else lines.get(fault.path)
         place = file if line is None else f"{file}:{line}"
         accepted = f"; accepted: {fault.accepted}" if fault.accepted else ""
-        path = click.style(fault.path or "the file", bold=True)
+        path = click.style("the file" if fault.path in {"", file} else fault.path, bold=True)
         click.echo(f"{place}: {mark}{path} {fault.message}{accepted}", err=True)

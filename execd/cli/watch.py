@@ -44,19 +44,21 @@ def watch(**options: Any) -> None:
 
 
 async def _watch(backend: Backend, options: dict[str, Any]) -> int:
+    from execd.cli.flow_files import titles_in
     from execd.cli.following import OnInterrupt, follow_by_kind
 
     execution_id = options["execution_id"]
-    kind = (await backend.find(execution_id)).kind
+    found = await backend.find(execution_id)
     try:
         return await follow_by_kind(
             backend,
             execution_id,
-            kind=kind,
+            kind=found.kind,
             as_json=options["as_json"],
             on_interrupt=OnInterrupt.LEAVE,
             after_seq=options["after"],
             rhythm=_rhythm_of(options),
+            titles=titles_in(found.spec),
         )
     except ExecdError as error:
         raise _in_words_of_the_command(error) from error

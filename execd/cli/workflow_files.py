@@ -6,6 +6,7 @@ they are HTTP requests.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 
 from execd.cli.flow_files import FLOW, looks_like_flow, with_run_values
 from execd.core.errors import FieldFault, InvalidRequestError
+from execd.core.fields import summarise
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 WORKFLOW_LANGUAGE = "workflow"
@@ -35,8 +37,7 @@ def read_request(text: str, *, file: str) -> dict[str, Any]:
     """
     body = _decode(text, file=file)
     if not isinstance(body, Mapping) or not ("kind" in body or "nodes" in body):
-        fault = FieldFault("", "has neither kind nor nodes", "a workflow or a flow: an object with nodes")
-        raise InvalidRequestError(f"{file} is no workflow", faults=(fault,))
+        raise _refused(file, "has neither kind nor nodes", "a workflow or a flow: an object with nodes")
     kind = FLOW if looks_like_flow(body) else WORKFLOW_LANGUAGE
     return {"name": Path(file).stem, "kind": kind, **body}
 
@@ -45,15 +46,31 @@ def _decode(text: str, *, file: str) -> Any:
     from execd.core.yaml_text import parse_yaml
 
     if Path(file).suffix.lower() != ".json":
-        return parse_yaml(text.encode())
+        try:
+            return parse_yaml(text.encode())
+        except InvalidRequestError as error:
+            faults = tuple(msgspec.structs.replace(fault, path=fault.path or file) for fault in error.faults)
+            raise InvalidRequestError(summarise(faults), faults=faults) from None
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _unreadable(file, str(error) or "it is nested too deeply", "JSON") from None
+        raise _refused(file, f"cannot be read{_place_in(text)}: {error or 'it is nested too deeply'}", "JSON") from None
 
 
-def _unreadable(file: str, why: str, accepted: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{file} cannot be read: {why}", faults=(FieldFault("", why, accepted),))
+def _refused(file: str, message: str, accepted: str) -> InvalidRequestError:
+    fault = FieldFault(file, message, accepted)
+    return InvalidRequestError(summarise((fault,)), faults=(fault,))
+
+
+def _place_in(text: str) -> str:
+    """Say where JSON breaks off, as editors count."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f" at line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        return ""
+    return ""
 
 
 def with_values(body: dict[str, Any], *, input_text: str | None, variables: Iterable[str]) -> dict[str, Any]:
@@ -102,38 +119,3 @@ def _as_default(text: str, default: Any) -> Any:
 
 def _wrong(path: str, message: str, accepted: str) -> InvalidRequestError:
     return InvalidRequestError("the command line is wrong", faults=(FieldFault(path, message, accepted),))
-
-
-def lines_of(text: str) -> dict[str, int]:
-    """Give the line of each field by its path, as faults name it; what cannot be read has none."""
-    import yaml
-
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    found: dict[str, int] = {"": 1}
-    seen: set[int] = set()
-    waiting = [("", root)]
-    while waiting:
-        path, node = waiting.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                name = f"{path}.{key.value}" if path else str(key.value)
-                found[name] = key.start_mark.line + 1
-                waiting.append((name, value))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                found[f"{path}[{index}]"] = value.start_mark.line + 1
-                waiting.append((f"{path}[{index}]", value))
-    return found
-
-
-def line_of(path: str, lines: Mapping[str, int]) -> int | None:
-    """Give the line of a fault: its field's, or that of the nearest thing around it."""
-    while path and path not in lines:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return lines.get(path)

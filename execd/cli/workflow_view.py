@@ -16,12 +16,10 @@ import click
 import trio
 from rich.cells import cell_len, set_cell_size
 
-from execd.cli.node_book import NodeBook, NodeEntry
 from execd.cli.node_wording import (
     Line,
     NodeWords,
     describe_progress,
-    printable,
 )
 from execd.cli.replay_clock import ReplayClock
 from execd.cli.views import DESCRIPTORS, WriteBytes
@@ -42,6 +40,8 @@ from execd.core.events import (
     ResultStored,
     Stream,
 )
+from execd.core.node_book import NodeBook, NodeEntry
+from execd.core.printing import printable
 
 REDRAW_S = 0.2
 """How often the times at the bottom change; a tenth of a second is shown, and more often would flicker."""

@@ -28,6 +28,7 @@ from execd.http.dialects.n8n_flows import FlowRoutes
 from execd.http.dialects.n8n_history import HistoryRoutes
 from execd.http.dialects.n8n_runs import RunRoutes
 from execd.http.executions import ExecutionRoutes
+from execd.http.flow_files import FlowFileRoutes
 from execd.http.front import Front, OpenStreams
 from execd.http.health import HealthRoutes
 from execd.http.jobs import JobRoutes
@@ -52,6 +53,7 @@ ROUTES = (
     DefinitionRoutes,
     OutputRoutes,
     NodeRoutes,
+    FlowFileRoutes,
     StreamRoutes,
     SocketRoutes,
     LinkflowRoutes,

@@ -15,18 +15,20 @@ from execd.core.fields import Faults, Fields, Range
 from execd.core.plain_credentials import warn_of_credentials
 from execd.core.requests import parse_request, warnings_of
 from execd.core.secret_names import faults_of_missing
+from execd.core.text_lines import lines_of
 from execd.core.workflows import ExecutionSpec
 from execd.http.access import Identity, Role
 from execd.http.answers import empty_response, json_response
 from execd.http.beside import read_beside
 from execd.http.credentials import require
-from execd.http.documents import read_document, write_document
+from execd.http.documents import read_document, read_document_text, write_document
 from execd.http.front import Front
 from execd.http.problems import MEDIA_TYPE, problem_of
 from execd.http.queries import (
     parse_definitions_query,
     parse_export_query,
     parse_page_query,
+    parse_validate_query,
     parse_version_query,
 )
 from execd.http.schemas import API
@@ -79,6 +81,10 @@ class ValidityView(msgspec.Struct, frozen=True):
     warnings: tuple[FieldFault, ...] = ()
     """What is allowed and may be unwise, or is not what its author may think: a credential that stands there in clear, a secret
     the workspace has not yet, what a flow will not do. Never a reason to refuse."""
+    lines: dict[str, int] = {}
+    """Where the paths of errors and warnings stand in the text that was sent, from 1."""
+    document: Any = None
+    """With `?document=true` what was read of the text, as JSON; null where it could not be."""
 
 
 class DefinitionRoutes:
@@ -109,17 +115,29 @@ class DefinitionRoutes:
 
     async def validate(self) -> Response:
         identity = await require(self._front, request, Role.VIEWER)
+        shows_document = parse_validate_query(request)
         warnings: list[FieldFault] = []
+        errors: tuple[FieldFault, ...] = ()
+        body, text = None, b""
         try:
-            body = await read_document(request, self._front.config)
+            body, text = await read_document_text(request, self._front.config)
             warnings += warn_of_credentials(body)
             spec = await read_beside(lambda: self._read_spec(body))
+            warnings += await read_beside(lambda: warnings_of(body))
+            known = {head.name for head in await self._front.engine.vault.list(identity.workspace)}
+            warnings += faults_of_missing(spec, known=known)
         except InvalidRequestError as error:
-            return json_response(ValidityView(valid=False, errors=error.faults, warnings=tuple(warnings)))
-        warnings += await read_beside(lambda: warnings_of(body))
-        known = {head.name for head in await self._front.engine.vault.list(identity.workspace)}
-        warnings += faults_of_missing(spec, known=known)
-        return json_response(ValidityView(valid=True, errors=(), warnings=tuple(warnings)))
+            errors = error.faults
+        paths = [fault.path for fault in (*errors, *warnings)]
+        lines = await read_beside(lambda: lines_of(text.decode(errors="replace"), paths)) if paths else {}
+        view = ValidityView(
+            valid=not errors,
+            errors=errors,
+            warnings=tuple(warnings),
+            lines={path: lines[path] for path in paths if path and path in lines},
+            document=body if shows_document else None,
+        )
+        return json_response(view)
 
     def _read_spec(self, body: object) -> ExecutionSpec:
         parse_definition(body, self._front.script_tools)

@@ -29,6 +29,18 @@ async def read_document(request: Request, config: HttpConfig) -> object:
         PayloadTooLargeError: it is over the limit, which for YAML is lower.
         InvalidRequestError: it cannot be read.
     """
+    return (await read_document_text(request, config))[0]
+
+
+async def read_document_text(request: Request, config: HttpConfig) -> tuple[object, bytes]:
+    """Give the document as `read_document` does, and the bytes it stood in."""
+    is_yaml = _check_type(request, config)
+    body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    return (await trio.to_thread.run_sync(parse_yaml, body) if is_yaml else decode_json(body)), body
+
+
+def _check_type(request: Request, config: HttpConfig) -> bool:
+    """Say whether it is YAML by its own account, and refuse what is neither."""
     check_length(request, config)
     media_type = (request.mimetype or "").lower()
     is_yaml = media_type in _YAML_TYPES or media_type.endswith("+yaml")
@@ -37,13 +49,17 @@ async def read_document(request: Request, config: HttpConfig) -> object:
         raise MediaTypeError(
             f"the body is neither JSON nor YAML by its Content-Type; accepted: {_ACCEPTED}", faults=(fault,)
         )
-    body: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    return await trio.to_thread.run_sync(parse_yaml, body) if is_yaml else decode_json(body)
+    return is_yaml
 
 
 async def write_document(document: object, *, file_name: str, is_yaml: bool) -> Response:
     """Answer with a file to keep, which `read_document` takes back."""
     content = (await trio.to_thread.run_sync(write_yaml, document)).encode() if is_yaml else encode_json(document)
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", file_name).strip("-")[:64] or "definition"
+    plain = plain_name(file_name)
     headers = {"Content-Disposition": f'attachment; filename="{plain}.{"yaml" if is_yaml else "json"}"'}
     return Response(content, headers=headers, content_type=YAML_TYPE if is_yaml else JSON_TYPE)
+
+
+def plain_name(name: str) -> str:
+    """Give a file name without its ending that no header and no file system stumbles over."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:64] or "definition"

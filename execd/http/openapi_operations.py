@@ -141,7 +141,9 @@ DEFINITION_OPERATIONS = (
         method="post", path=f"{API}/definitions/validate", id="validate_definition", about="Check without saving.",
         tag="definitions", body="DefinitionBody", takes_yaml=True, answer="ValidityView", problems=(413, 415),
         details="200 whatever is wrong with it: `errors` names every fault. Whether its name is free is not asked. `warnings` "
-        "names credentials that stand there in clear, secrets that are not there yet, and what a flow will not do.",
+        "names credentials that stand there in clear, secrets that are not there yet, and what a flow will not do. `lines` "
+        "says where the paths they name stand in the text.",
+        parameters=(Parameter(name="document", about="`true`: give what was read, too.", choices=("true", "false")),),
     ),
     Operation(
         method="get", path=SAVED, id="show_definition", about="Look one up, by id or name.", tag="definitions",
@@ -172,7 +174,25 @@ DEFINITION_OPERATIONS = (
     ),
 )  # fmt: skip
 
+FILE_OPERATIONS = (
+    Operation(
+        method="post", path=f"{API}/import", id="import_file", about="Make a flow of another tool's file.", tag="definitions",
+        body="ImportBody", answer="ImportedView", problems=(413, 415),
+        details="Nothing is stored, run or fetched. Credentials become secrets unless they are to be kept. See docs/formats.md.",
+    ),
+    Operation(
+        method="post", path=f"{API}/export", id="export_file", about="Write a flow as another tool's file.", tag="definitions",
+        body="ExportBody", answer="ExportedView", problems=(413, 415), details="Nothing is stored. See docs/formats.md.",
+    ),
+    Operation(
+        method="get", path=f"{ONE}/report", id="report", about="What became of each step of a flow, as JUnit XML.",
+        tag="executions", media_type="application/xml", problems=(404, 409),
+        details="409: it is no flow, or has not ended. A run that was cut short is never green.",
+    ),
+)  # fmt: skip
+
 OPERATIONS: tuple[Operation, ...] = (
+    *FILE_OPERATIONS,
     Operation(
         method="post", path=f"{API}/executions", id="submit", about="Run something.", tag="executions", role="runner",
         body="ExecutionBody", takes_yaml=True, answer="SubmittedView", status=202, parameters=(KEY,), problems=(404, 409, 413, 415),

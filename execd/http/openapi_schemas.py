@@ -21,6 +21,7 @@ from execd.core.script_fields import MAX_ARGS, MAX_FILES, MAX_NAME_CHARS
 from execd.core.secret_names import MAX_SECRET_CHARS, VALUE_WORDS
 from execd.core.specs import InputFile, RequestedLimits
 from execd.http.definitions import DefinitionDetail, DefinitionListView, SavedDefinition, ValidityView
+from execd.http.flow_files import ExportBody, ExportedView, ImportBody, ImportedView
 from execd.http.node_views import NodeView
 from execd.http.openapi_flows import flow_schemas
 from execd.http.openapi_flowsphere import FLOWSPHERE_SCHEMAS
@@ -196,7 +197,20 @@ class ServerMessage(msgspec.Struct, kw_only=True):
 
 
 ANSWERS = (ExecutionDetail, ExecutionListView, SubmittedView, EventsView, TokenCreated, TokenListView, TicketView)
-OTHERS = (NodeView, SessionView, RuntimesView, Health, Readiness, Problem, Evicted, ClientMessage, ServerMessage)
+OTHERS = (
+    NodeView,
+    ImportedView,
+    ExportedView,
+    SessionView,
+    RuntimesView,
+    Health,
+    Readiness,
+    Problem,
+    Evicted,
+    ClientMessage,
+    ServerMessage,
+)
+FILES = (ImportedView, ExportedView)
 SAVED = (DefinitionDetail, SavedDefinition, DefinitionListView, ValidityView, SecretView, SecretListView)
 BODIES = (
     ScriptBody,
@@ -209,6 +223,8 @@ BODIES = (
     SecretBody,
     LoginBody,
     EmptyBody,
+    ImportBody,
+    ExportBody,
 )
 
 
@@ -221,7 +237,7 @@ CHANGED_VERSION = {
 
 def make_components() -> dict[str, Any]:
     """Give every schema, by name."""
-    records = (*BODIES, *JOB_RECORDS, *ANSWERS, *SAVED, *OTHERS, *EVENT_TYPES.values())
+    records = (*BODIES, *JOB_RECORDS, *ANSWERS, *FILES, *SAVED, *OTHERS, *EVENT_TYPES.values())
     _, components = msgspec.json.schema_components(records, ref_template=REF)
     for name, record in EVENT_TYPES.items():
         components[f"{record.__name__}Event"] = _event_schema(name, record.__name__)

@@ -184,3 +184,11 @@ def parse_export_query(request: Request) -> VersionQuery:
     chosen = query.choice("format", ("yaml", "json"), default="yaml")
     query.finish()
     return VersionQuery(version or None, chosen)
+
+
+def parse_validate_query(request: Request) -> bool:
+    """Read `?document=`: whether what was read is wanted back. Raises InvalidRequestError."""
+    query = QueryReader(request, known=("document",))
+    is_wanted = query.choice("document", ("true", "false"), default="false") == "true"
+    query.finish()
+    return is_wanted

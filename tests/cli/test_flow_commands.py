@@ -227,6 +227,37 @@ def test_a_mistake_is_told_before_anything_is_requested(
     assert api.seen == []
 
 
+@pytest.mark.parametrize("name", ["login-and-look.yaml", "pages.yaml", "rows.json", "smoke-test.yaml", "token.yaml"])
+def test_the_examples_pass_against_the_api_beside_them(shell: Shell, name: str) -> None:
+    """Somebody's first flow should be green, without the internet and without writing a server first."""
+    examples = Path(__file__).parents[2] / "examples"
+    api = subprocess.Popen(
+        [sys.executable, examples / "api.py", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert api.stdout is not None
+    address = api.stdout.readline().decode().strip()
+    path = shell.write(name, (examples / "flows" / name).read_text().replace("http://127.0.0.1:8099", address))
+    answers = ("--input", "user=ada", "--input", "password=hunter2") if name == "token.yaml" else ()
+
+    done = shell.call("flow", path, *answers)
+    api.kill()
+    api.wait()
+    api.stdout.close()
+
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_place(shell: Shell) -> None:
+    """Not `the request`: there may be ten files in the command that a CI job runs."""
+    path = shell.write("cut.json", '{"nodes": [\n  {"id": "a",\n')
+
+    run = shell.call("flow", path).stderr.decode()
+    checked = shell.call("flow", path, "--validate").stderr.decode()
+
+    assert run.startswith(f"error: {path} cannot be read at line 3, column 1: ")
+    assert checked.startswith(f"{path}: the file cannot be read at line 3, column 1: ")
+
+
 def test_a_question_without_an_answer_is_not_waited_for(shell: Shell, api: Api) -> None:
     """A CI job has no terminal: it is told which option is missing before the first request."""
     done = shell.call(
@@ -249,8 +280,10 @@ def test_a_server_runs_it_and_shows_it_again(shell: Shell, api: Api) -> None:
     server.stop()
 
     assert (watched.returncode, again.returncode) == (1, 1)
-    assert "⊘ admin" in watched.stdout.decode()
-    assert "= login  kept from the execution before" in again.stdout.decode()
+    assert f"⊘ admin  GET {api.url}/admin  skipped" in watched.stdout.decode()
+    assert f"- never  GET {api.url}/never  not run" in watched.stdout.decode()
+    assert f"✔ Log in  POST {api.url}/login" in watched.stdout.decode()
+    assert "= Log in  kept from the execution before" in again.stdout.decode()
     assert watched.stdout.decode().splitlines()[-1] == "Summary: 1 executed, 1 skipped, 1 failed, 1 not run"
 
 

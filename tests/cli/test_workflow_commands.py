@@ -107,6 +107,20 @@ def test_validate_tells_every_fault_with_its_line(shell: Shell) -> None:
     assert shell.call("validate", shell.write("right.yaml", GREETING)).returncode == 0
 
 
+def test_wrong_settings_say_nothing_against_a_file(shell: Shell) -> None:
+    """Somebody else's variable must not fail a check in CI; a server would refuse it, and says which it is."""
+    path = shell.write("right.yaml", GREETING)
+
+    shell.environment["EXECD_HTTP__PROT"] = "1"
+
+    done = shell.call("validate", path)
+    served = shell.call("serve")
+
+    assert (done.returncode, served.returncode) == (0, 2)
+    assert done.stderr.decode().startswith("warning: settings: EXECD_HTTP__PROT: ")
+    assert served.stderr.decode().startswith("error: settings: EXECD_HTTP__PROT: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -395,7 +395,10 @@ async def test_validation_saves_nothing() -> None:
     bad = await post(door, f"{URL}/validate", WORKFLOW | {"nodes": [{"id": "a", "type": "no"}], "z": 1})
     torn = await door.ask("POST", f"{URL}/validate", body=b"a: [", content_type="application/yaml")
 
-    assert (good.status, good.json()) == (200, {"valid": True, "errors": [], "warnings": []})
+    assert (good.status, good.json()) == (
+        200,
+        {"valid": True, "errors": [], "warnings": [], "lines": {}, "document": None},
+    )
     assert (bad.status, bad.json()["valid"], paths(bad)) == (200, False, ["z", "nodes[0].type"])
     assert (torn.status, torn.json()["valid"], paths(torn)) == (200, False, [""])
     assert (await door.ask("GET", URL)).json()["items"] == []

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from execd.cli.flow_files import asked_keys, looks_like_flow, titles_of, with_run_values
-from execd.cli.flow_report import Recorder
+from execd.cli.flow_files import asked_keys, looks_like_flow, with_run_values
 from execd.cli.flow_wording import FlowWords, summary_of
-from execd.cli.node_book import NodeBook
+from execd.cli.recording import Recorder
 from execd.cli.views import JsonView
 from execd.core.codec import decode_event, number_fact
 from execd.core.errors import InvalidRequestError
@@ -28,7 +27,9 @@ from execd.core.events import (
     ResultStored,
     Status,
 )
+from execd.core.flows.titles import titles_of
 from execd.core.formats.junit_export import StepOutcome
+from execd.core.node_book import NodeBook
 from tests.support.scripted_server import AT, ID, make_result
 
 CONFIG: dict[str, Any] = {
@@ -192,7 +193,7 @@ async def report_of(*facts: tuple[str, EventData] | EventData) -> Any:
     recorder = Recorder(JsonView(write))
     for stored in events(*facts):
         await recorder.show(stored, decode_event(stored.body))
-    return recorder.report(ID, name="w", environment="test", titles=titles_of(CONFIG), has_rows=False)
+    return recorder.record.report(ID, name="w", config={**CONFIG, "environment": "test"})
 
 
 async def test_a_journal_that_breaks_off_is_never_green() -> None:

@@ -28,8 +28,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({"EXECD_HTTP__PORT": "many"}, "http.port"),
-        ({"EXECD_HTTP__PROT": "1"}, "prot"),
+        ({"EXECD_HTTP__PORT": "many"}, "EXECD_HTTP__PORT: .*http.port"),
+        ({"EXECD_HTTP__PROT": "1"}, "EXECD_HTTP__PROT: .*prot"),
+        ({"EXECD_PORT": "1"}, "EXECD_PORT: .*port"),
         ({"EXECD_STORE__DURABILITY": "maybe"}, "store.durability"),
         ({"EXECD_SANDBOX__DEFAULTS__WALL_S": "long"}, "wall_s"),
         ({"EXECD_OUTBOUND__DENIED_NETWORKS": "10.0.0.0/8,10.0.0.300"}, "outbound"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from execd.cli.workflow_files import is_request_file, line_of, lines_of, read_request, with_values
+from execd.cli.workflow_files import is_request_file, read_request, with_values
 from execd.core.errors import InvalidRequestError
+from execd.core.text_lines import lines_of
 
 TEXT = """\
 # a comment
@@ -67,9 +68,36 @@ def test_a_variable_keeps_the_kind_its_file_gives_it() -> None:
 )
 def test_a_fault_has_the_line_of_the_nearest_thing_there_is(path: str, line: int) -> None:
     """A field that is missing has no line of its own; what it is missing from has."""
-    assert line_of(path, lines_of(TEXT)) == line
+    assert lines_of(TEXT, [path])[path] == line
 
 
 def test_what_cannot_be_read_has_no_lines() -> None:
     """The fault itself says where reading stopped."""
-    assert lines_of("a: [") == {}
+    assert lines_of("a: [", ["a"]) == {}
+
+
+def test_json_has_lines_too() -> None:
+    """Tabs, texts with brackets and keys with signs in them do not lead astray."""
+    text = '{\n\t"a\\"b": "]},",\n\t"nodes": [\n\t\t{"id": "x:{"},\n\t\t[1,\n2], {"url":\n"y"}\n\t]}'
+
+    found = lines_of(text, ['a"b', "nodes[0].id", "nodes[1][1]", "nodes[2].url", "nodes[3].gone"])
+
+    assert found == {
+        "": 1,
+        'a"b': 2,
+        "nodes": 3,
+        "nodes[0]": 4,
+        "nodes[0].id": 4,
+        "nodes[1]": 5,
+        "nodes[1][1]": 6,
+        "nodes[2]": 6,
+        "nodes[2].url": 6,
+        "nodes[3]": 3,
+        "nodes[3].gone": 3,
+    }
+
+
+def test_a_text_of_any_depth_costs_its_length() -> None:
+    """Somebody else wrote it."""
+    assert lines_of("[" * 200_000, ["x"]) == {"": 1, "x": 1}
+    assert lines_of("- " * 2000, ["x"]) in ({"": 1, "x": 1}, {})

@@ -1,4 +1,4 @@
-"""A flow that was followed, as a report for CI servers: what its journal said of every step."""
+"""A flow that ran, as a report for CI servers: what its journal said of every step. Pure."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from execd.cli.flow_files import StepTitle
-from execd.cli.flow_wording import (
-    checks_of,
-    is_step,
-    messages_of,
-    record_of,
-    request_line,
-    response_line,
-    table,
-)
-from execd.cli.node_book import NodeBook, NodeEntry
-from execd.cli.node_wording import shorten, shown_value
-from execd.cli.views import View
-from execd.core.codec import StoredEvent
 from execd.core.events import NOT_RUN, Event, ExecutionId, ExecutionStarted, NodeId, ResultStored, Status
+from execd.core.flows.step_words import checks_of, is_step, messages_of, record_of, request_line, response_line, table
+from execd.core.flows.titles import StepTitle, has_rows, titles_of
 from execd.core.formats.junit_export import FlowReport, StepOutcome, StepReport
+from execd.core.node_book import NodeBook, NodeEntry
+from execd.core.printing import shorten, shown_value
 
 SHOWN_BODY_CHARS = 2000
 """Of an answer, in a step's output."""
@@ -33,55 +23,42 @@ _OUTCOMES = {
 }
 
 
-class Recorder:
-    """A view that hands on what it is shown, and keeps what a report needs. Implements `View`."""
+class FlowRecord:
+    """What a report needs of a journal, event by event."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self) -> None:
         self._book = NodeBook()
         self._started_at: datetime | None = None
         self._result: ResultStored | None = None
 
-    async def show(self, stored: StoredEvent, event: Event | None) -> None:
-        if event is not None:
-            self._keep(event)
-        await self._view.show(stored, event)
-
-    async def note(self, text: str) -> None:
-        await self._view.note(text)
-
-    async def keep_clock(self) -> None:
-        await self._view.keep_clock()
-
-    def _keep(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """Hear the next event."""
         self._book.take(event)
         if isinstance(event.data, ExecutionStarted):
             self._started_at = event.at
         elif isinstance(event.data, ResultStored):
             self._result = event.data
 
-    def report(
-        self,
-        execution_id: ExecutionId,
-        *,
-        name: str,
-        environment: str | None,
-        titles: Mapping[NodeId, StepTitle],
-        has_rows: bool,
-    ) -> FlowReport:
-        """Give what is known; steps nobody heard of were not run."""
+    def report(self, execution_id: ExecutionId, *, name: str, config: Mapping[str, Any]) -> FlowReport:
+        """Give what is known; steps nobody heard of were not run.
+
+        Args:
+            config: the flow, whose `environment` is told too.
+        """
+        titles = titles_of(config)
         entries = {entry.id: entry for entry in self._book.entries.values() if is_step(entry)}
-        if not has_rows:
+        if not has_rows(config):
             entries = {node: entries.get(node, NodeEntry(node)) for node in titles}
         steps = [_step_report(entry, flow=name, titles=titles) for entry in entries.values()]
         result = self._result
         properties = {"execution": str(execution_id), "status": "unknown" if result is None else str(result.status)}
+        environment = config.get("environment")
         return FlowReport(
             name=name,
             steps=steps,
             started_at=self._started_at,
             duration_ms=(result.usage.wall_ms or 0) if result is not None else 0,
-            properties=properties | ({} if environment is None else {"environment": environment}),
+            properties=properties | ({"environment": environment} if isinstance(environment, str) else {}),
             error=_own_error(result, steps),
         )
 

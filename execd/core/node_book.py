@@ -1,4 +1,4 @@
-"""What the terminal knows of a workflow's nodes: a fold of its journal. Pure."""
+"""What is known of the nodes of something that runs: a fold of its journal. Pure."""
 
 from __future__ import annotations
 
