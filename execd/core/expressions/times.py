@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from execd.core.codec import format_time
-from execd.core.expression_values import EvaluationError, Work, number_of, strict_kind, text_of
+from execd.core.expressions.values import EvaluationError, Work, number_of, strict_kind, text_of
 from execd.core.moments import parse_moment
 
 _DIRECTIVES = frozenset("YmdHMSfjuVGyz%")
