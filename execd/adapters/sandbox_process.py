@@ -262,6 +262,15 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
     return ends
 
 
+def _watch(name: str, process: subprocess.Popen[bytes], fds: SandboxDescriptors) -> Sandbox:
+    try:
+        return Sandbox(name, process, fds)
+    except OSError:  # no descriptor left to watch it with
+        process.kill()
+        process.wait()
+        raise
+
+
 class SandboxLauncher:
     """Starts sandboxes. Never blocks but for the vfork itself, about 0.3 ms."""
 
@@ -282,19 +291,12 @@ class SandboxLauncher:
         fds = SandboxDescriptors()
         box = None if self.is_enclosed else self._make_box(name)
         try:
-            process = self._spawn(blueprint, fds, box)
+            try:
+                process = self._spawn(blueprint, fds, box)
+            finally:
+                fds.close_theirs()
+            sandbox = _watch(name, process, fds)
         except BaseException:
-            fds.close_theirs()
-            fds.close()
-            if box is not None:
-                shutil.rmtree(box, ignore_errors=True)
-            raise
-        fds.close_theirs()
-        try:
-            sandbox = Sandbox(name, process, fds)
-        except OSError:  # no descriptor left to watch it with
-            process.kill()
-            process.wait()
             fds.close()
             if box is not None:
                 shutil.rmtree(box, ignore_errors=True)

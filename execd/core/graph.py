@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
-from execd.core.expression_paths import SECRETS
-from execd.core.expressions import Compiled
+from execd.core.expressions import SECRETS, Compiled
 from execd.core.fields import Faults
 from execd.core.nodes import type_of
 from execd.core.nodes.kinds import OUT

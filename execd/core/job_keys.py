@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from datetime import datetime
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from execd.core.ids import EXECUTION_ID, TAILS, spell_tail
 WINDOW_S = 300.0
 """How far a message's time may be from ours; exactly so far passes."""
 TOKEN_CHARS = 64
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TOKEN_PURPOSE = b"execd/callback-token/"
 """Before the id in what a token is made of; no message that is signed begins so, because it begins with a time."""
 _TAIL_BITS = 47
@@ -65,16 +63,6 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 def is_same(given: str, expected: str) -> bool:
     """Compare in a time that does not tell how much of it was right."""
     return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
-
-
-def parse_timestamp(text: str) -> datetime | None:
-    """Read a moment of RFC 3339; None when it is none, or has no zone."""
-    if len(text) > 40 or not _RFC3339.fullmatch(text):
-        return None
-    try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError:
-        return None
 
 
 def is_timely(at: datetime, now: datetime) -> bool:

@@ -19,8 +19,8 @@ from execd.core.event_parts import Failure
 from execd.core.events import NodeId
 from execd.core.external import MAX_EXTERNAL_NODES, MAX_LABEL_CHARS, UNKNOWN_TYPE, read_node_id
 from execd.core.fields import Faults, Fields, Range
-from execd.core.job_keys import TOKEN_CHARS, parse_timestamp
-from execd.core.moments import milliseconds_between
+from execd.core.job_keys import TOKEN_CHARS
+from execd.core.moments import milliseconds_between, parse_moment
 
 ATTEMPT_STATUSES = ("success", "client_error", "server_error", "timeout", "network_error", "cancelled")
 MAX_ATTEMPTS = 1000
@@ -186,7 +186,7 @@ def _read_duration(node: Fields) -> int | None:
     moments = []
     for name in ("started_at", "completed_at"):
         text = node.text(name, max_chars=64, accepted="a time (RFC 3339)")
-        moments.append(None if text is None else parse_timestamp(text))
+        moments.append(None if text is None else parse_moment(text))
     began, ended = moments
     return None if began is None or ended is None else milliseconds_between(began, ended)
 

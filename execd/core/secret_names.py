@@ -9,8 +9,7 @@ from itertools import islice
 import msgspec
 
 from execd.core.errors import FieldFault, InvalidRequestError
-from execd.core.expression_paths import SECRETS
-from execd.core.expressions import compile_value, references
+from execd.core.expressions import SECRETS, compile_value, references
 from execd.core.fields import MAX_FAULTS, Faults, describe, summarise, text_fault
 from execd.core.flows.configs import rows_of
 from execd.core.flows.specs import FlowSpec

@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from execd.core.events import NodeId
-from execd.core.expression_paths import SECRETS
-from execd.core.expressions import Reference, compile_value, references
+from execd.core.expressions import SECRETS, Reference, compile_value, references
 from execd.core.fields import Faults, Fields, Range, describe
 from execd.core.graph import Need, OnError
 from execd.core.ids import NODE_ID

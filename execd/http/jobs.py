@@ -24,10 +24,10 @@ from execd.core.job_keys import (
     is_same,
     is_timely,
     make_callback_token,
-    parse_timestamp,
     sign,
 )
 from execd.core.job_reports import EndReport, JobMessage, parse_callback, parse_progress
+from execd.core.moments import parse_moment
 from execd.http.answers import json_response
 from execd.http.front import Front
 from execd.http.replays import Replays
@@ -97,7 +97,7 @@ class JobRoutes:
         timestamp, signature = request.headers.get(TIMESTAMP), request.headers.get(SIGNATURE)
         if not timestamp or not signature:
             raise _RefusedError(401, "Missing callback signature headers.")
-        at = parse_timestamp(timestamp)
+        at = parse_moment(timestamp)
         if at is None:
             raise _RefusedError(401, "Invalid callback timestamp.")
         if not is_timely(at, self._front.now()):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from execd.cli.workflow_files import read_request
-from execd.core.expression_selection import FILTERS, FUNCTIONS, TESTS
+from execd.core.expressions.selection import FILTERS, FUNCTIONS, TESTS
 from execd.core.flows.operators import ALL
 from execd.core.nodes import TYPES
 from execd.core.requests import parse_request, warnings_of

@@ -16,9 +16,9 @@ from execd.core.job_keys import (
     is_timely,
     job_id_of,
     make_callback_token,
-    parse_timestamp,
     sign,
 )
+from execd.core.moments import parse_moment
 
 NOW = datetime(2026, 2, 18, 10, 30, tzinfo=UTC)
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -115,7 +115,7 @@ def test_exactly_five_minutes_pass(seconds: float, passes: bool) -> None:
 )
 def test_every_form_of_rfc_3339_is_read(text: str) -> None:
     """Go writes nine digits, PHP an offset."""
-    assert parse_timestamp(text) == NOW
+    assert parse_moment(text) == NOW
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_every_form_of_rfc_3339_is_read(text: str) -> None:
 )
 def test_what_is_no_moment_is_none(text: str) -> None:
     """Without a zone nobody knows when it was."""
-    assert parse_timestamp(text) is None
+    assert parse_moment(text) is None
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_the_ends_of_time_are_far_away(text: str) -> None:
     """They are read, and are not timely; nothing overflows."""
-    at = parse_timestamp(text)
+    at = parse_moment(text)
 
     assert at is None or not is_timely(at, NOW)

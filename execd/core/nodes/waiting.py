@@ -63,12 +63,15 @@ class WaitType(NodeType[WaitSpec]):
 
 def _until(text: Any) -> Beginning:
     try:
-        until = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(text)
+        until = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        until = None
+    if until is None or not datetime.min.year < until.year < datetime.max.year:  # in another zone there may be no such
         return failure(
             "wait", f"`until` gave {kind_of_value(text)} that is no moment; it must be like 2026-01-31T09:00:00Z."
         )
-    return Waits(until=until if until.tzinfo else until.replace(tzinfo=UTC), is_moment=True)
+    return Waits(until=until, is_moment=True)
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import msgspec
 
 from execd.core.errors import ExecdError
-from execd.core.expression_paths import Reference
-from execd.core.expression_values import Limits, Work
-from execd.core.expressions import Compiled
+from execd.core.expressions import Compiled, Limits, Reference, Work
 from execd.core.fields import Faults, Fields, describe, is_nested_deeper
 from execd.core.nodes.kinds import NodeType, Reading, as_text, kind_of_value
 from execd.core.nodes.n8n.templates import MAX_DEPTH, NOTHING, Filling, Names, Ref, choose, follow

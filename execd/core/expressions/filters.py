@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from execd.core.expression_operators import checked
-from execd.core.expression_texts import TEXT_FILTERS
-from execd.core.expression_times import from_timestamp, to_format, to_timestamp
-from execd.core.expression_values import (
+from execd.core.expressions.operators import checked
+from execd.core.expressions.texts import TEXT_FILTERS
+from execd.core.expressions.times import from_timestamp, to_format, to_timestamp
+from execd.core.expressions.values import (
     EvaluationError,
     Filter,
     Missing,

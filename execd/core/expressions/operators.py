@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from execd.core.expression_values import (
+from execd.core.expressions.values import (
     INT_BITS,
     EvaluationError,
     Work,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from execd.core.expression_filters import PLAIN_FILTERS, attributes
-from execd.core.expression_operators import COMPARISONS, contains, is_number
-from execd.core.expression_values import (
+from execd.core.expressions.filters import PLAIN_FILTERS, attributes
+from execd.core.expressions.operators import COMPARISONS, contains, is_number
+from execd.core.expressions.values import (
     EvaluationError,
     Filter,
     Missing,

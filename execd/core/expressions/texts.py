@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from execd.core.expression_values import EvaluationError, Filter, Work, strict_kind, text_of, to_text, whole_of
+from execd.core.expressions.values import EvaluationError, Filter, Work, strict_kind, text_of, to_text, whole_of
 
 MAX_ARGUMENT_CHARS = 100
 """Of a set of characters given to a filter: the work is their number times the length of the text."""

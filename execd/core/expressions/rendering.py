@@ -1,15 +1,6 @@
-"""Expressions in the fields of a workflow: `{{ nodes.fetch.output.id }}`.
+"""From a field that holds expressions to its value: the texts in it, the braces in them, and what stands between.
 
-A field holds any JSON value; each string in it may hold expressions of Jinja's expression language. A string that is
-exactly one expression gives the value itself, number or object; in other strings numbers and texts are inserted as text,
-and everything else as compact JSON. What data brought in is never read as an expression again. Keys of objects are left
-as they are.
-
-Literal braces are written `{{ '{{' }}`, or a whole piece of text `{% raw %} … {% endraw %}`. Other statements, comments
-and whitespace control do not exist.
-
-A value is compiled once, with all its faults at once, and rendered any number of times. Rendering is pure, and its work
-and its result are bounded by `Limits`.
+*Owns* nothing. *Never* reads an expression out of what data brought in.
 """
 
 from __future__ import annotations
@@ -19,12 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
 from execd.core.errors import ExecdError
-from execd.core.expression_compiler import Evaluate, ExpressionSyntaxError, compile_expression
-from execd.core.expression_paths import Reference
-from execd.core.expression_values import EvaluationError, Limits, Work, strict, to_text, weigh
+from execd.core.expressions.compiler import Evaluate, ExpressionSyntaxError, compile_expression
+from execd.core.expressions.paths import Reference
+from execd.core.expressions.values import EvaluationError, Limits, Work, strict, to_text, weigh
 from execd.core.fields import Faults
-
-__all__ = ["Compiled", "ExpressionError", "Limits", "Reference", "compile_value", "references", "render"]
 
 T = TypeVar("T")
 

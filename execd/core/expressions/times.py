@@ -9,10 +9,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from execd.core.codec import format_time
-from execd.core.expression_values import EvaluationError, Work, number_of, strict_kind, text_of
+from execd.core.expressions.values import EvaluationError, Work, number_of, strict_kind, text_of
+from execd.core.moments import parse_moment
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-_RFC3339_CHARS = 35
 _DIRECTIVES = frozenset("YmdHMSfjuVGyz%")
 """Of strftime: those that give the same text in every locale and on every system."""
 _FORMAT_CHARS = 200
@@ -54,12 +53,10 @@ def to_format(work: Work, value: object, /, form: object) -> str:
 
 
 def _read_time(text: str, value: object) -> datetime:
-    if len(text) <= _RFC3339_CHARS and _RFC3339.fullmatch(text):
-        try:
-            return datetime.fromisoformat(text.upper())
-        except ValueError:
-            pass
-    raise EvaluationError(f"has {strict_kind(value)} that is no RFC 3339 time such as 2026-01-31T08:00:00Z")
+    moment = parse_moment(text)
+    if moment is None:
+        raise EvaluationError(f"has {strict_kind(value)} that is no RFC 3339 time such as 2026-01-31T08:00:00Z")
+    return moment
 
 
 def _moment_of(value: object) -> datetime:

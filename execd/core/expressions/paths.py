@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 from jinja2 import nodes
 
-from execd.core.expression_values import Missing, Work, lookup
+from execd.core.expressions.values import Missing, Work, lookup
 
 Key: TypeAlias = str | int
 

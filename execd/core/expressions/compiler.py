@@ -18,10 +18,10 @@ from typing import Never, TypeAlias
 from jinja2 import Environment, TemplateError, nodes
 from jinja2.parser import Parser
 
-from execd.core.expression_operators import ARITHMETIC, COMPARISONS, concatenate, negate, take_slice
-from execd.core.expression_paths import Reference, describe_path, reads_secret, static_path, walk
-from execd.core.expression_selection import FILTERS, FUNCTIONS, NAMED_ARGUMENT, SEES_MISSING, TESTS
-from execd.core.expression_values import INT_BITS, EvaluationError, Limits, Work, lookup, strict
+from execd.core.expressions.operators import ARITHMETIC, COMPARISONS, concatenate, negate, take_slice
+from execd.core.expressions.paths import Reference, describe_path, reads_secret, static_path, walk
+from execd.core.expressions.selection import FILTERS, FUNCTIONS, NAMED_ARGUMENT, SEES_MISSING, TESTS
+from execd.core.expressions.values import INT_BITS, EvaluationError, Limits, Work, lookup, strict
 
 Evaluate: TypeAlias = Callable[[Work], object]
 _MAYBE_MISSING = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.CondExpr, nodes.And, nodes.Or)
