@@ -233,6 +233,7 @@ export class Editor {
       this.area.scrollTop = 0;
     } catch (error) {
       this.load(before);
+      if (error.status === 413) error.message += ". On the command line `execd import FILE` reads larger ones.";
       this.onProblem(error);
     }
   }
