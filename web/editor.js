@@ -43,7 +43,9 @@ export class Editor {
     return this.language.value === FLOW || this.language.value === WORKFLOW;
   }
 
-  load({ language, source }) {
+  // `saved` is what it is a version of: {id, name, version}.
+  load({ language, source, saved = null }) {
+    this.setSaved(saved);
     this.area.value = source;
     this.language.value = language;
     this.isTouched = false;
@@ -70,7 +72,7 @@ export class Editor {
     this.round += 1;
     clearTimeout(this.timer);
     if (!this.isDocument || !this.area.value.trim()) { this.showFaults([], []); this.bar.show(null); return; }
-    this.timer = setTimeout(() => this.check(), CHECK_AFTER_MS);
+    this.timer = setTimeout(() => this.check(), CHECK_AFTER_MS + this.area.value.length / 400); // a large one takes the server longer
   }
 
   // Whoever pastes a workflow or a flow should not have to say so.
@@ -123,6 +125,17 @@ export class Editor {
 
   request() {
     return requestOf(this.area.value, this.language.value, this.language.value === FLOW ? this.bar.members() : {});
+  }
+
+  // What is saved: the text, without what a run would add.
+  document(name) {
+    return requestOf(this.area.value, this.language.value, hasMember(this.area.value, "name") || this.saved ? {} : { name });
+  }
+
+  setSaved(saved) {
+    this.saved = saved;
+    at("save").textContent = saved ? `Save v${saved.version + 1}` : "Save";
+    at("save").title = saved ? `As a new version of ${saved.name}` : "To run it again by its name, here and with execd run";
   }
 
   showFaults(errors, warnings) {
@@ -220,6 +233,7 @@ export class Editor {
       this.area.scrollTop = 0;
     } catch (error) {
       this.load(before);
+      if (error.status === 413) error.message += ". On the command line `execd import FILE` reads larger ones.";
       this.onProblem(error);
     }
   }

@@ -140,6 +140,7 @@ class NodeItem {
     this.until = expiresAt ? Date.parse(expiresAt) : null;
     this.setStatus("asking");
     const form = make("form", { className: "question" });
+    form.setAttribute("aria-label", this.name.textContent);
     const isOneChoice = prompts.length === 1 && prompts[0].choices?.length;
     const answer = async (values) => {
       for (const button of form.querySelectorAll("button")) button.disabled = true;
@@ -340,7 +341,7 @@ export class NodeTree {
   counts() {
     const counts = { completed: 0, skipped: 0, failed: 0, not_run: 0, cut_short: 0 };
     for (const { id, type, status } of this.items.values()) {
-      const isStep = type === "flow_step" || (!type && !id.endsWith(".prompts"));
+      const isStep = type === "flow_step" || (!type && !/(\.prompts|\/row\.end)$/.test(id));
       if (isStep && status in counts) counts[status] += 1;
     }
     return counts;

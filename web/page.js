@@ -12,6 +12,8 @@ import { SavedList } from "./saved.js";
 import { describeResult, describeTimeLeft, formatBytes, formatSeconds, formatWhen } from "./words.js";
 
 const RECENT_EVERY_MS = 10_000;
+const RECENT_SHOWN = 30;
+const RECENT_MOST = 200; // one page of the API
 const FINAL = new Set(["completed", "failed", "timeout", "cancelled", "interrupted"]);
 
 const MARKS = { running: "▸", waiting_input: "?", queued: "…", paused: "॥", completed: "✔", failed: "✘", timeout: "✘", cancelled: "■", interrupted: "■" };
@@ -33,6 +35,7 @@ class Page {
       onProblem: (error) => this.showProblem(error),
     });
     this.status = "none";
+    this.recentCount = RECENT_SHOWN;
     this.follower = null;
     for (const name of ["pause", "resume"]) at(name).onclick = () => this.command(name);
     at("replay").onchange = () => this.replay(Number(at("replay").value));
@@ -43,6 +46,8 @@ class Page {
     at("stdin-form").onsubmit = (event) => { event.preventDefault(); this.sendLine(); };
     at("stdin-end").onclick = () => this.sendStdin("", true);
     at("sign-in").onsubmit = (event) => { event.preventDefault(); this.signIn(at("token").value.trim()); };
+    at("save").onclick = () => this.save();
+    at("older").onclick = () => { this.recentCount += RECENT_SHOWN; this.refreshRecent(); };
     at("sign-out").onclick = () => this.signOut();
     at("stop").onclick = () => this.stop();
     at("copy-link").append(copyButton(() => `${location.origin}${location.pathname}#${this.follower.id}`, "Copy link"));
@@ -137,6 +142,26 @@ class Page {
   request() {
     if (this.editor.isDocument) return this.editor.request();
     return { body: { kind: "script", language: at("language").value, source: at("source").value, name: this.name(), stdin_open: true } };
+  }
+
+  // A new definition, or the next version of the one that was opened; a name that is taken is refused.
+  async save() {
+    const { saved, isDocument } = this.editor;
+    const script = { kind: "script", language: at("language").value, source: at("source").value, ...(saved ? {} : { name: this.name() }) };
+    const request = isDocument ? this.editor.document(this.name()) : { body: script };
+    try {
+      const made = saved
+        ? await ask(`/definitions/${encodeURIComponent(saved.id)}`, { method: "PUT", headers: { "If-Match": `"${saved.version}"` }, ...request })
+        : await ask("/definitions", { method: "POST", ...request });
+      this.editor.setSaved({ id: made.id, name: made.name, version: made.version });
+      this.editor.tell(`Saved as ${made.name}, version ${made.version}.`, []);
+      at("problem").hidden = true;
+      this.saved.refresh();
+    } catch (error) {
+      const isTaken = error.status === 409 && !saved && error.faults.some(({ path }) => path === "name");
+      if (isTaken) error.faults = [{ path: "name", message: "is taken: open what is saved under it to make its next version", accepted: "a name of its own" }];
+      this.showProblem(error);
+    }
   }
 
   // Whoever pressed Run and has not gone elsewhere may type the answer at once.
@@ -462,7 +487,8 @@ class Page {
     if (at("app").hidden) return;
     this.saved.refresh();
     try {
-      const { items } = await ask("/executions?limit=30");
+      const { items, next_cursor: cursor } = await ask(`/executions?limit=${Math.min(this.recentCount, RECENT_MOST)}`);
+      at("older").hidden = !cursor || this.recentCount >= RECENT_MOST;
       at("recent").replaceChildren(...items.map(recentItem));
       at("recent-empty").hidden = items.length > 0;
       this.markCurrent();

@@ -6,7 +6,7 @@ const SHOWN = 50;
 const PLAIN_FIELDS = new Set(["language", "source"]);
 
 export class SavedList {
-  // `onOpen` gets {language, source} for the editor, `onStarted` the id of an execution, `onProblem` a refusal.
+  // `onOpen` gets {language, source, saved} for the editor, `onStarted` the id of an execution, `onProblem` a refusal.
   constructor(section, { onOpen, onStarted, onProblem }) {
     this.section = section;
     this.list = section.querySelector("ol");
@@ -47,9 +47,10 @@ export class SavedList {
   async open(id, kind) {
     try {
       const path = `/definitions/${encodeURIComponent(id)}`;
-      const { body } = await ask(path);
+      const { body, name, version } = await ask(path);
       const isPlain = kind === "script" && Object.keys(body).every((field) => PLAIN_FIELDS.has(field));
-      this.onOpen(isPlain ? body : { language: "workflow", source: await ask(`${path}/export?format=yaml`, { isText: true }) });
+      const document = isPlain ? body : { language: "workflow", source: await ask(`${path}/export?format=yaml&version=${version}`, { isText: true }) };
+      this.onOpen({ ...document, saved: { id, name, version } });
       return true;
     } catch (error) {
       this.onProblem(error);

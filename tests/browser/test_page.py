@@ -464,8 +464,12 @@ def test_a_flow_fits_a_narrow_screen(page: Page, shop: str) -> None:
     nodes = [{"id": "long", "method": "GET", "url": f"{shop}/{'x' * 300}", "headers": {"X-Long": "y" * 300}}]
     run(page, json.dumps({"nodes": nodes}))
     expect(page.locator("#badge")).to_have_text("completed")
-    for summary in node(page, "long").locator("summary").all():
-        summary.evaluate("element => { element.parentElement.open = true; }")
+    node(page, "long").locator("summary").first.click()
+    expect(node(page, "long").locator(".part")).to_have_count(3)
+    for summary in node(page, "long").locator(".part summary").all():
+        summary.click()
 
+    within = "element => element.getBoundingClientRect().right <= innerWidth"
+    assert page.get_by_role("button", name="Run", exact=True).evaluate(within)
     assert page.locator("html").evaluate("element => element.scrollWidth <= element.clientWidth")
     assert page.locator("#nodes").evaluate("element => element.scrollWidth <= element.clientWidth")

@@ -203,12 +203,16 @@ def test_a_thousand_steps_stay_quick(page: Page, shop: str) -> None:
     expect(page.locator("#summary")).to_have_text("900 passed, 1 failed, 99 not run")
     expect(node(page, "s900")).to_be_in_viewport()
     page.reload()
-    expect(page.locator("#summary")).to_have_text("900 passed, 1 failed, 99 not run")
+    expect(page.locator("#summary")).to_have_text("900 passed, 1 failed, 99 not run", timeout=30_000)
     shown_ms = page.evaluate(
         "() => { const begin = performance.now(); document.querySelectorAll('#nodes details')[500].open = true; "
         "document.body.offsetHeight; return performance.now() - begin; }"
     )
     assert shown_ms < 500
+    page.set_viewport_size({"width": 400, "height": 800})
+    bottom = "document.querySelector('.layout').getBoundingClientRect().bottom"
+    room = f"() => document.documentElement.scrollHeight - {bottom} - scrollY"
+    assert page.evaluate(room) < 20
 
 
 def test_back_leads_to_where_one_was(page: Page, shop: str) -> None:
@@ -240,3 +244,55 @@ def test_signing_out_leaves_nothing_to_see(page: Page) -> None:
     page.reload()
     expect(page.get_by_label("Token")).to_be_visible()
     expect(page.get_by_role("button", name="Run", exact=True)).to_be_hidden()
+
+
+def test_what_is_typed_is_saved_and_then_its_next_version(page: Page, shop: str) -> None:
+    """Saved by its name, opened again, changed, and saved as what it was: with both versions kept."""
+    text = json.dumps(config(shop, name="Saved here"))
+    page.get_by_label("Script source").fill(text)
+    page.get_by_label("Start at").select_option("1")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#notes")).to_contain_text("Saved as Saved here, version 1.")
+
+    page.reload()
+    page.get_by_role("button", name="Saved here v1").click()
+    area = page.get_by_label("Script source")
+    expect(area).to_have_value(re.compile("^kind: flow"))
+    area.fill(area.input_value().replace("/three", "/changed"))
+    page.get_by_role("button", name="Save v2").click()
+    expect(page.locator("#notes")).to_contain_text("Saved as Saved here, version 2.")
+
+    body = page.evaluate("fetch('/api/v1/definitions/Saved%20here').then(answer => answer.json())")["body"]
+    assert (body["nodes"][2]["url"], "startStep" in body) == ("/changed", False)
+
+
+def test_a_name_that_is_taken_is_not_overwritten(page: Page, shop: str) -> None:
+    """Somebody else's may stand there."""
+    area = page.get_by_label("Script source")
+    area.fill(json.dumps(config(shop, name="Taken")))
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#notes")).to_contain_text("version 1")
+    page.reload()
+    area.fill(json.dumps(config(shop, name="Taken", variables={})))
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.locator("#problem")).to_contain_text("name: is taken")
+
+
+def test_rows_are_counted_as_people_count_them(page: Page, shop: str) -> None:
+    """What a row's end is to the engine is nothing to them."""
+    rows = {
+        "defaults": {"baseUrl": shop},
+        "data": [{"to": "a"}, {"to": "broken"}],
+        "nodes": [
+            {"id": "get", "method": "GET", "url": "/{{ .vars.to }}"},
+            {"id": "more", "method": "GET", "url": "/m"},
+        ],
+    }
+
+    run(page, json.dumps(rows))
+
+    expect(page.locator("#badge")).to_have_text("failed")
+    expect(page.locator("#summary")).to_have_text("2 passed, 1 failed, 1 not run")
+    expect(node(page, "rows").locator(".node-state").first).to_contain_text("1 of 2 rows passed")

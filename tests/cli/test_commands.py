@@ -160,6 +160,8 @@ def test_tokens_are_made_listed_and_revoked(shell: Shell) -> None:
         (["cancel", "exec-1-none"], 2, b"exec-1-none"),
         (["ls", "--url", "http://127.0.0.1:1"], 125, b"Is the server running?"),
         (["ls", "--url", "nonsense"], 2, b"http://"),
+        (["flwo", "x.yaml"], 2, b"did you mean flow?"),
+        (["frobnicate"], 2, b"No such command 'frobnicate'"),
     ],
 )
 def test_failure_is_told_in_words(shell: Shell, arguments: list[str], code: int, words: bytes) -> None:
