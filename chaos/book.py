@@ -48,8 +48,6 @@ class Wish:
     """What FlowSphere's door told, over all connections."""
     last_frame: int = 0
     """The `id` of the last of them that had one."""
-    has_left: bool = False
-    """Whether its client went away from FlowSphere's door before the end."""
 
 
 @dataclass(frozen=True)

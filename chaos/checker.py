@@ -176,11 +176,12 @@ def _check_end(world: World, wish: Wish, stored: Stored, journal: Journal) -> No
 
 
 def _check_flow_end(world: World, wish: Wish, stored: Stored, journal: Journal) -> None:
-    """A death excuses two things: a step that may not be done again is lost, and nobody is there to see a client leave."""
+    """A death excuses two things: a step that may not be done again is lost, and nobody is there to see a client leave, who
+    perhaps was never told that it is served."""
     story = check_flow(world.book, wish, stored, world.outside.of(wish.token))
     expected = {CANCELLED} if "cancel" in wish.commands_taken else set(wish.recipe.ends)
     if _has_died(world, journal):
-        expected |= {COMPLETED} if wish.has_left else set()
+        expected |= {COMPLETED} if wish.recipe.steer == "leave" else set()
         expected |= {WORKER_LOST} if story.has_rightly_lost else set()
     end = (stored.status, journal.error_code)
     if end not in expected:
@@ -250,6 +251,8 @@ def _note_flows(world: World) -> None:
         again, looked = sum(each.nth > 1 for each in requests), sum(each.starts is not None for each in requests)
         text = f"Requests of flows: {len(requests)}, {again} of them of further attempts"
         world.book.notes.append(f"{text}; the file was read while they were under way for {looked}.")
+        if looked < len(requests) / 2:
+            world.book.blame("other", "", f"the file could be read for {looked} of {len(requests)} requests only")
 
 
 def _seconds(text: str) -> float:

@@ -47,12 +47,12 @@ def count_starts(path: Path, name: str, node: str) -> int | None:
     """Count the starts of a node that are stored now, under the nose of the running server; None where it cannot be read
     because the server was killed meanwhile, or the file is held."""
     query = (
-        "SELECT count(*) FROM events WHERE type = 'node_started' AND json_extract(CAST(body AS TEXT), '$.node') = ? "
-        "AND execution_key IN (SELECT key FROM executions WHERE name = ?)"
+        "SELECT count(*) FROM executions JOIN events ON place BETWEEN key << 32 AND (key + 1) << 32 "
+        "WHERE name = ? AND type = 'node_started' AND json_extract(CAST(body AS TEXT), '$.node') = ?"
     )
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.5)) as db:
-            return int(db.execute(query, (node, name)).fetchone()[0])
+            return int(db.execute(query, (name, node)).fetchone()[0])
     except sqlite3.Error:
         return None
 

@@ -141,7 +141,6 @@ async def _read_frames(wish: Wish, exchange: Exchange) -> bool:
                 if event.name in LAST:
                     return True
                 if _leaves(wish):
-                    wish.has_left = True
                     return True
     return False
 

@@ -73,8 +73,12 @@ class NodesView(Mapping[str, Any]):
         if run.reason is not None:
             return {"output": None, "status": str(run.phase), "reason": run.reason}
         sealed = self._state.sealed.get(node)
-        output = run.output if sealed is None else self._reveal(node, run.output, sealed)
-        return {"output": output, "status": str(run.phase)}
+        if sealed is None:
+            return {"output": run.output, "status": str(run.phase)}
+        known = self._outside.answers.get(node, {})
+        gone = [key for key, text in sealed.items() if text and key not in known]
+        view = {"output": self._reveal(node, run.output, sealed), "status": str(run.phase)}
+        return {**view, "gone": gone} if gone else view
 
     def _reveal(self, node: NodeId, output: Any, sealed: Mapping[str, str]) -> Any:
         """Give an answer with what is secret in it; what cannot be opened is missing, and never taken for its mask."""

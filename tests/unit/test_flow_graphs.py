@@ -297,6 +297,25 @@ def test_prompts_come_before_conditions_and_are_asked_in_every_step_that_has_the
     assert flow.ends["a"] == "user input 'k': expected 'no', got 'yes'"
 
 
+def test_a_secret_answer_that_cannot_be_opened_fails_what_reads_it() -> None:
+    """After a key was lost: to send the placeholder in its place would be no success. One that was not given stays as it is."""
+    asks = {"userPrompts": {"user": "Who?", "word": "Word?"}, "secretPrompts": ["word"]}
+    sends = {"url": "http://h/{{ .input.user }}/{{ .input.word }}"}
+    for sealed, urls in (({"word": "what no key opens"}, []), ({}, ["http://h/ada/{{ .input.word }}"])):
+        flow = Flow({"nodes": [get("a", **asks, **sends)]})
+        given = {"user": "ada", **dict.fromkeys(sealed, "typed")}
+        flow.hear(InputProvided(at=flow.now, by="u", prompt_id="a.prompts.1", values=given, sealed=sealed))
+
+        assert flow.urls == urls
+    checks = {"conditions": [{"input": "word", "exists": False}]}
+    flow = Flow({"nodes": [get("a", **asks, **checks)]})
+    answer = {"user": "ada", "word": "typed"}
+    flow.hear(InputProvided(at=flow.now, by="u", prompt_id="a.prompts.1", values=answer, sealed={"word": "sealed"}))
+
+    assert flow.result.error is not None
+    assert flow.result.error.message == "The answer 'word' cannot be read any more"
+
+
 def test_a_flow_may_begin_in_the_middle() -> None:
     """The steps before are skipped with their reason, and ask nothing."""
     flow = Flow({"nodes": [get("a", userPrompts={"k": "K?"}), get("b")]}, start_step=1)

@@ -66,7 +66,7 @@ def _compile(rule: Mapping[str, Any], path: str, reader: Reader, variables: Mapp
     if source == "variable":
         default = variables.get(name, UNSET)
         return lambda moment: compare(moment, moment.row.get(name, default), f"variable '{name}'")
-    return lambda moment: compare(moment, moment.input.get(name, UNSET), f"user input '{name}'")
+    return lambda moment: compare(moment, moment.answer(name), f"user input '{name}'")
 
 
 Compare = Callable[[Moment, Any, str], str | None]

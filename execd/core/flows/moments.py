@@ -43,9 +43,17 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """By the id of a node; None for one that is not there or has not run."""
     input: Mapping[str, Any] = {}
     """What people answered so far."""
+    gone_answers: frozenset[str] = frozenset()
+    """Keys whose last answer was secret and cannot be opened any more."""
     row: Mapping[str, Any] = {}
     """What this run's row of data, or whoever started the flow, puts in the place of variables."""
     env: Mapping[str, Any] = {}
     secrets: Mapping[str, Any] = {}
     gone_secrets: frozenset[str] = frozenset()
     """Names that the flow declares and that have no value any more: to send a placeholder in their place would be no success."""
+
+    def answer(self, key: str) -> Any:
+        """Give what people answered; UNSET where nobody was asked, or said nothing. Raises StepError: it cannot be read."""
+        if key in self.gone_answers:
+            raise StepError(f"The answer {key!r} cannot be read any more")
+        return self.input.get(key, msgspec.UNSET)

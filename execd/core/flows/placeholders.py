@@ -216,7 +216,7 @@ def _second_pass(text: str) -> list[Part]:
 def _second_part(found: re.Match[str]) -> Placeholder:
     original, word = found[0], found["word"]
     if word is not None:
-        return Placeholder(original, "input", lambda moment: moment.input.get(word, UNSET))
+        return Placeholder(original, "input", lambda moment: moment.answer(word))
     node = found["id"]
     if found["part"] is not None:
         return Placeholder(original, "response", _read_outside(node, found["part"].partition(".")[0], found["header"]))

@@ -152,8 +152,12 @@ FLOW_TYPES: tuple[NodeType[Any], ...] = (
 def _moment(spec: FlowStepSpec, scope: Mapping[str, Any], at: datetime) -> Moment:
     nodes = scope["nodes"]
     answered: dict[str, Any] = {}
+    gone: set[str] = set()
     for name in spec.asking:
-        answered |= nodes[name].get("output") or {}
+        view = nodes[name]
+        given = view.get("output") or {}
+        answered |= given
+        gone = (gone - given.keys()) | set(view.get("gone", ()))
     row = scope.get("item")
     secrets = scope.get("secrets", {})
     return Moment(
@@ -161,6 +165,7 @@ def _moment(spec: FlowStepSpec, scope: Mapping[str, Any], at: datetime) -> Momen
         make_guid=_guids(scope, spec.step.id),
         response_of=partial(_response_of, spec.nodes, nodes),
         input=answered,
+        gone_answers=frozenset(gone),
         row={**spec.input, **row} if isinstance(row, Mapping) else spec.input,
         env={**scope.get("env", {}), **spec.env},
         secrets={name: secrets[name] for name in spec.secrets if name in secrets},
