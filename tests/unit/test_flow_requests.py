@@ -21,6 +21,7 @@ from execd.core.flows.endings import Keeping
 from execd.core.flows.error_texts import error_text, url_fault
 from execd.core.flows.moments import Moment, Response
 from execd.core.flows.placeholders import Reader
+from execd.core.flows.references import paths_read
 from execd.core.flows.steps import FailStep, SkipStep, Step, StepOptions
 from execd.core.flows.wire_urls import wire_url
 
@@ -575,6 +576,58 @@ def test_a_body_larger_than_a_journal_keeps_is_cut_and_said() -> None:
     assert end.outcome.status is Status.COMPLETED
     assert end.output["response"]["truncated"] is True
     assert len(end.output["response"]["body"]) < 800_000
+
+
+def test_of_a_body_that_is_cut_what_later_steps_read_is_kept() -> None:
+    """A list of two megabytes whose last entry names the next page is a usual answer."""
+    body = json.dumps({"rows": ["x" * 1000] * 900, "next": "p2", "big": "y" * 100_000}).encode()
+    node = {"id": "list", "method": "GET", "url": "http://h/"}
+    wanted = (".next", ".rows | length", ".gone", ".big")
+    step = Step(node, {}, Reader({}), index=0, options=StepOptions(), wanted=wanted)
+    moment = Moment(timestamp=5, make_guid=lambda: "g", response_of=lambda _name: None)
+    begun = step.begin(moment, [], AT)
+    assert isinstance(begun, ReadCall)
+
+    response = begun.conclude(answer(body), AT).output["response"]
+
+    assert response["truncated"] is True
+    assert response["values"] == {".next": "p2", ".rows | length": 900}
+    assert "values" not in begun.conclude(answer(b'{"next":"p2"}'), AT).output["response"]
+
+
+def test_what_is_kept_of_a_cut_body_is_read_in_its_place() -> None:
+    """By placeholders and conditions alike; the head of the body is only text."""
+    cut = Response(status=200, body='{"rows":["x', kept={".next": "p2", ".rows | length": 900})
+    config = {"variables": {"page": "{{ .responses.list.next }}"}}
+    conditions = [{"node": "list", "field": ".rows | length", "equals": 900}]
+    node = {"id": "s", "method": "GET", "url": "http://h/{{ .vars.page }}", "conditions": conditions}
+    moment = Moment(timestamp=5, make_guid=lambda: "g", response_of={"list": cut}.get)
+
+    begun = Step(node, config, Reader(config["variables"]), index=0, options=StepOptions()).begin(moment, [], AT)
+
+    assert isinstance(begun, ReadCall)
+    assert begun.http is not None
+    assert begun.http.url == "http://h/p2"
+
+
+def test_what_is_read_of_an_answer_is_known_beforehand() -> None:
+    """In every text of every step, in variables and in conditions."""
+    config = {
+        "variables": {"v": "{{ .responses.a.x }}", "n": 1},
+        "nodes": [
+            {
+                "id": "a",
+                "url": "/{{ .responses.b-1.l[0].id }}{{.responses.a.x}}",
+                "body": [{"k": "{{ .responses.a }}"}],
+            },
+            {"id": "c", "conditions": [{"node": "a", "field": ".y | length"}, {"node": 5, "field": ".z"}, None]},
+            None,
+        ],
+        "finally": [{"url": "{{ .responses.a.$status }}", "condition": {"node": "b-1", "field": ".q"}}],
+    }
+
+    assert paths_read(config) == {"a": (".x", "", ".y | length"), "b-1": (".l[0].id", ".q"), "5": (".z",)}
+    assert paths_read({}) == {}
 
 
 def test_a_large_value_is_not_kept_twice() -> None:

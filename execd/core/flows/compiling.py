@@ -16,6 +16,7 @@ from execd.core.flows.data_rows import read_rows
 from execd.core.flows.endings import Keeping
 from execd.core.flows.js_values import is_number, js_text
 from execd.core.flows.placeholders import Reader
+from execd.core.flows.references import paths_read
 from execd.core.flows.retries import read_policy
 from execd.core.flows.specs import FlowSpec
 from execd.core.flows.steps import Step, StepOptions
@@ -108,6 +109,7 @@ class _Chain:
         self._options = options_of(config, start_step=spec.start_step)
         self._env = environment_of(config)
         self._secrets = tuple(name for name in rows_of(config.get("secrets")) if isinstance(name, str))
+        self._wanted = paths_read(config)
         self._by_name: dict[str, NodeId] = {}
         for node, identifier in zip(self._listed, self._ids, strict=True):
             if "id" in node:
@@ -142,7 +144,12 @@ class _Chain:
     def _step(self, index: int, node: Mapping[str, Any], made: list[Node]) -> Node:
         is_final = self._is_final(index)
         step = Step(
-            node, self._config, self._reader, index=self._start_step if is_final else index, options=self._options
+            node,
+            self._config,
+            self._reader,
+            index=self._start_step if is_final else index,
+            options=self._options,
+            wanted=self._wanted.get(js_text(node.get("id")), ()),
         )
         spec = FlowStepSpec(
             step=step,

@@ -100,8 +100,9 @@ def _reader_of_node(rule: Mapping[str, Any]) -> tuple[Callable[[Response], Any],
         return lambda response: response.headers.get(header.lower(), UNSET), f"header {header}"
     if rule.get("statusCode") is True:
         return lambda response: response.status, "HTTP status"
+    path = js_text(rule.get("field", UNSET))
     read = reader_of(rule.get("field"))
-    return lambda response: read(response.body), f"field {js_text(rule.get('field', UNSET))}"
+    return lambda response: response.read(path, read), f"field {path}"
 
 
 def _compile_comparison(rule: Mapping[str, Any], path: str, reader: Reader) -> Compare:

@@ -25,6 +25,7 @@ from execd.core.flows.hiding import hide_in_request, hide_named, hide_substituti
 from execd.core.flows.js_values import js_text
 from execd.core.flows.moments import Response
 from execd.core.flows.placeholders import Notes, Substitution
+from execd.core.flows.references import values_at
 from execd.core.flows.retries import RetryRule
 from execd.core.http_answers import cut_text
 from execd.core.masking import BLOT, Mask
@@ -68,13 +69,19 @@ def conclude_step(
     *,
     keeping: Keeping,
     at: datetime,
+    wanted: Sequence[str] = (),
 ) -> CallEnd:
-    """Say how a step ended; `at` is when the cookies came."""
+    """Say how a step ended.
+
+    Args:
+        at: when the cookies came.
+        wanted: paths that later steps read of the body; their values are kept if it is not.
+    """
     record = describe_sent(sent, keeping)
     mask = Mask(sent.secrets)
     if isinstance(result, CallFailure):
         return _without_answer(result, sent, record, mask, retry)
-    response, shown = _read(result)
+    response, shown = _read(result, wanted)
     verdicts, message = checks.judge(response)
     record["response"] = shown | ({"headers": hide_named(shown["headers"])} if keeping.hides_named else {})
     record["validations"] = [_small(verdict) for verdict in verdicts]
@@ -102,13 +109,16 @@ def _without_answer(failure: CallFailure, sent: Sent, record: dict[str, Any], ma
     )
 
 
-def _read(result: HttpResult) -> tuple[Response, dict[str, Any]]:
+def _read(result: HttpResult, wanted: Sequence[str]) -> tuple[Response, dict[str, Any]]:
     """Give what checks look at, and what is kept."""
     headers = read_headers(result.headers, was_decoded=result.is_decoded)
     body = read_body(result.body, is_whole=not result.truncated)
     response = Response(status=result.status, body=body, headers=headers, time_ms=result.duration_ms)
     shown = {"status": result.status, "statusText": result.reason, "headers": headers}
-    return response, shown | _kept_body(body, len(result.body), is_cut=result.truncated)
+    kept = _kept_body(body, len(result.body), is_cut=result.truncated)
+    if "truncated" in kept and not result.truncated and wanted:
+        kept["values"] = values_at(body, wanted)
+    return response, shown | kept
 
 
 def _kept_body(body: Any, size: int, *, is_cut: bool) -> dict[str, Any]:

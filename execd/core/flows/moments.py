@@ -25,8 +25,14 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     """Names in lower case; of several the values, joined by `, `."""
     time_ms: int = 0
+    kept: Mapping[str, Any] = {}
+    """What was read at these paths when the body was whole; of a body that is too large to be kept."""
 
     SKIPPED: ClassVar[Response]
+
+    def read(self, path: str, read: Callable[[Any], Any]) -> Any:
+        """Give what is at a path of the body; `read` reads it out of one."""
+        return self.kept[path] if path in self.kept else read(self.body)
 
 
 Response.SKIPPED = Response(status=0, body={})

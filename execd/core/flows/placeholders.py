@@ -224,10 +224,10 @@ def _second_part(found: re.Match[str]) -> Placeholder:
     read = compile_path(path)
 
     def read_body(moment: Moment) -> Any:
-        body = _response(moment, node).body
-        if not is_truthy(body):
+        response = _response(moment, node)
+        if not is_truthy(response.body):
             raise StepError(f"Node {node} has no response body")
-        value = read(body)
+        value = response.read(path, read)
         if is_missing(value):
             raise StepError(f"Could not extract value from .responses.{node}{path}")
         return value

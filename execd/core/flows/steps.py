@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from execd.core.calls import MAX_OUTPUT_BYTES, CallEnd, CallFailure, HttpCall, HttpResult, ReadCall
+from execd.core.calls import CallEnd, CallFailure, HttpCall, HttpResult, ReadCall
 from execd.core.flows.bodies import BODY_METHODS, JSON, Encoded, encode_body
 from execd.core.flows.checks import Checks
 from execd.core.flows.conditions import Condition, compile_conditions, skip_reason, start_step_reason
@@ -35,6 +35,8 @@ DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
 TOTAL_TIMES = 10
 """A body may take so many times as long as a silence: trickling for ever is no answer."""
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of an answer, as checks see it. Less is kept of it, and what later steps read."""
 MAX_REDIRECTS = 21
 """As the original's client has it."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -70,13 +72,24 @@ class Step:
     """One node of a config. Immutable."""
 
     def __init__(
-        self, node: Mapping[str, Any], config: Mapping[str, Any], reader: Reader, *, index: int, options: StepOptions
+        self,
+        node: Mapping[str, Any],
+        config: Mapping[str, Any],
+        reader: Reader,
+        *,
+        index: int,
+        options: StepOptions,
+        wanted: Sequence[str] = (),
     ) -> None:
+        """Args:
+        wanted: the paths that other steps read of its answer.
+        """
         merged = merge_node(node, config)
         self.id = js_text(node.get("id", UNSET))
         self._merged = merged
         self._is_before_start = index < options.start_step
         self._options = options
+        self._wanted = wanted
         self._conditions: Sequence[Condition] = compile_conditions(
             node.get("conditions"), reader, table_of(config.get("variables"))
         )
@@ -149,11 +162,13 @@ class Step:
             timeout_s=timeout_s,
             total_s=min(timeout_s * TOTAL_TIMES, MAX_TIMEOUT_S),
             max_redirects=MAX_REDIRECTS,
-            max_response_bytes=MAX_OUTPUT_BYTES,
+            max_response_bytes=MAX_BODY_BYTES,
         )
 
         def conclude(result: HttpResult | CallFailure, now: datetime) -> CallEnd:
-            return conclude_step(result, sent, self.checks, self.retry, keeping=self._options.keeping, at=now)
+            return conclude_step(
+                result, sent, self.checks, self.retry, keeping=self._options.keeping, at=now, wanted=self._wanted
+            )
 
         return ReadCall(http=call, conclude=conclude, is_costly=self.checks.has_schema)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from execd.core.flows.moments import Moment
@@ -48,3 +48,13 @@ def compile_tree(value: Any, path: str, reader: Reader, *, keeps_types: bool = F
 
 def _of_text(template: Template, *, keeps_types: bool) -> Render:
     return template.value if keeps_types else template.text
+
+
+def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
+    """Give every text that may hold a placeholder."""
+    if isinstance(value, str):
+        if "{{" in value:
+            yield value
+    elif isinstance(value, Mapping | list) and depth < MAX_DEPTH:
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item, depth + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from execd.core.flows.bodies import BODY_METHODS
@@ -12,7 +12,7 @@ from execd.core.flows.data_rows import DataError, read_rows
 from execd.core.flows.faults import ConfigErrors, Place, shown
 from execd.core.flows.js_values import is_truthy, js_text, leading_number
 from execd.core.flows.operators import ORDERINGS
-from execd.core.flows.trees import MAX_DEPTH
+from execd.core.flows.trees import texts_in
 
 _NAMED = re.compile(r"\{\{\s*\.(vars|input|env|secrets|responses)\.([A-Za-z0-9_-]+)[^{}]*\}\}")
 
@@ -82,7 +82,7 @@ def _warn_of_names(
 ) -> None:
     index = place.keys["nodeIndex"]
     sources = {"vars": known.variables, "input": known.prompts, "env": known.env, "secrets": known.secrets}
-    for text in _texts_in(node):
+    for text in texts_in(node):
         for kind, name in _NAMED.findall(text):
             if kind == "responses":
                 is_there = name not in ids[index:] or name in ids[:index]
@@ -92,12 +92,3 @@ def _warn_of_names(
                 message = f'"{{{{ .{kind}.{shown(name)} }}}}" names nothing, and is sent as it is written'
             if not is_there:
                 errors.add(place.path, message, "reference", keys=place.keys)
-
-
-def _texts_in(value: Any, depth: int = 0) -> Iterator[str]:
-    if isinstance(value, str):
-        if "{{" in value:
-            yield value
-    elif isinstance(value, Mapping | list) and depth < MAX_DEPTH:
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts_in(item, depth + 1)

@@ -195,7 +195,10 @@ def _response_of(names: Mapping[str, NodeId], nodes: Mapping[str, Any], name: st
     if response is None:
         return None
     time_ms = round(record.get("duration", 0) * 1000)
-    return Response(status=response["status"], body=response["body"], headers=response["headers"], time_ms=time_ms)
+    kept = response.get("values", {})
+    return Response(
+        status=response["status"], body=response["body"], headers=response["headers"], time_ms=time_ms, kept=kept
+    )
 
 
 def _told(spec: FlowStepSpec, scope: Mapping[str, Any]) -> list[Told]:
