@@ -1,6 +1,7 @@
 // The page of execd: paste, run, watch, replay. It uses the public API only.
 
 import { API, ask, randomKey } from "./api.js";
+import { Controls, FINAL } from "./controls.js";
 import { Editor, FLOW, WORKFLOW } from "./editor.js";
 import { copyButton, make } from "./elements.js";
 import { EXAMPLES } from "./examples.js";
@@ -8,13 +9,14 @@ import { nodesOf } from "./flows.js";
 import { Follower } from "./follower.js";
 import { NodeTree } from "./nodes.js";
 import { OutputPane } from "./output.js";
+import { describeProblem } from "./problems.js";
+import { documentOf } from "./ran.js";
+import { RecentList } from "./recent.js";
 import { SavedList } from "./saved.js";
-import { describeResult, describeTimeLeft, formatBytes, formatSeconds, formatWhen } from "./words.js";
+import { Session } from "./session.js";
+import { describeCounts, describeResult, describeTimeLeft, formatBytes, formatSeconds, nameOfScript } from "./words.js";
 
-const RECENT_EVERY_MS = 10_000;
-const RECENT_SHOWN = 30;
-const RECENT_MOST = 200; // one page of the API
-const FINAL = new Set(["completed", "failed", "timeout", "cancelled", "interrupted"]);
+const LISTS_EVERY_MS = 10_000;
 
 const MARKS = { running: "▸", waiting_input: "?", queued: "…", paused: "॥", completed: "✔", failed: "✘", timeout: "✘", cancelled: "■", interrupted: "■" };
 
@@ -22,6 +24,8 @@ const at = (id) => document.getElementById(id);
 
 class Page {
   constructor() {
+    this.controls = new Controls();
+    this.session = new Session({ onIn: () => this.load(), onOut: () => this.showNothing(), onProblem: (error) => this.showProblem(error) });
     this.editor = new Editor({ onProblem: (error) => this.showProblem(error), onRun: () => this.run() });
     this.output = new OutputPane(at("output"), () => this.showCut());
     this.nodes = new NodeTree(at("nodes"), {
@@ -35,7 +39,7 @@ class Page {
       onProblem: (error) => this.showProblem(error),
     });
     this.status = "none";
-    this.recentCount = RECENT_SHOWN;
+    this.recent = new RecentList({ list: at("recent"), empty: at("recent-empty"), older: at("older"), currentId: () => this.follower?.id });
     this.follower = null;
     for (const name of ["pause", "resume"]) at(name).onclick = () => this.command(name);
     at("replay").onchange = () => this.replay(Number(at("replay").value));
@@ -45,15 +49,12 @@ class Page {
     at("cancel").onclick = () => this.command("cancel");
     at("stdin-form").onsubmit = (event) => { event.preventDefault(); this.sendLine(); };
     at("stdin-end").onclick = () => this.sendStdin("", true);
-    at("sign-in").onsubmit = (event) => { event.preventDefault(); this.signIn(at("token").value.trim()); };
     at("save").onclick = () => this.save();
-    at("older").onclick = () => { this.recentCount += RECENT_SHOWN; this.refreshRecent(); };
-    at("sign-out").onclick = () => this.signOut();
-    at("stop").onclick = () => this.stop();
+    at("stop").onclick = () => { at("stop").disabled = true; this.command("interrupt"); };
     at("copy-link").append(copyButton(() => `${location.origin}${location.pathname}#${this.follower.id}`, "Copy link"));
     window.addEventListener("hashchange", () => this.openPermalink());
     setInterval(() => this.tick(), 100);
-    setInterval(() => { if (!document.hidden) this.refreshRecent(); }, RECENT_EVERY_MS);
+    setInterval(() => { if (!document.hidden) this.refreshLists(); }, LISTS_EVERY_MS);
     for (const example of EXAMPLES) this.addExample(example);
   }
 
@@ -61,7 +62,7 @@ class Page {
     const token = new URLSearchParams(location.search).get("token");
     if (token) {
       history.replaceState(null, "", location.pathname + location.hash);
-      await this.signIn(token);
+      await this.session.signIn(token);
       return;
     }
     await this.load();
@@ -72,50 +73,19 @@ class Page {
       const { runtimes } = await ask("/runtimes");
       at("language").replaceChildren(...runtimes.map(({ name }) => new Option(name, name)), new Option(WORKFLOW, WORKFLOW), new Option(FLOW, FLOW));
     } catch (error) {
-      if (error.status === 401) { this.showSignIn(); return; }
+      if (error.status === 401) { this.session.showForm(); return; }
       this.showProblem(error);
     }
-    at("sign-in").hidden = true;
-    at("app").hidden = false;
-    at("sign-out").hidden = false;
+    this.session.showPage();
     if (!at("source").value) this.hasDraft = this.editor.takeDraft();
     if (!at("source").value) this.editor.load(EXAMPLES[0]);
-    this.refreshRecent();
+    this.refreshLists();
     this.openPermalink();
   }
 
-  showSignIn() {
-    at("app").hidden = true;
-    at("sign-out").hidden = true;
-    at("sign-in").hidden = false;
-    at("token").focus();
-  }
-
-  async signOut() {
-    try { await ask("/session", { method: "DELETE" }); } catch (error) { this.showProblem(error); return; }
-    this.showNothing();
-    history.replaceState(null, "", location.pathname);
-    this.showSignIn();
-  }
-
-  async signIn(token) {
-    at("sign-in-error").textContent = "";
-    try {
-      await ask("/session", { method: "POST", body: { token } });
-      at("token").value = "";
-      await this.load();
-    } catch (error) {
-      this.showSignIn();
-      at("sign-in-error").textContent = error.status === 401 ? "This token is not valid here." : error.message;
-    }
-  }
-
   addExample(example) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = example.label;
-    button.onclick = () => { this.editor.load(example); at("source").focus(); };
-    at("examples").append(button);
+    const load = () => { this.editor.load(example); at("source").focus(); };
+    at("examples").append(make("button", { type: "button", textContent: example.label, onclick: load }));
   }
 
   // --- running
@@ -141,14 +111,14 @@ class Page {
 
   request() {
     if (this.editor.isDocument) return this.editor.request();
-    return { body: { kind: "script", language: at("language").value, source: at("source").value, name: this.name(), stdin_open: true } };
+    return { body: { kind: "script", language: at("language").value, source: at("source").value, name: nameOfScript(at("source").value), stdin_open: true } };
   }
 
   // A new definition, or the next version of the one that was opened; a name that is taken is refused.
   async save() {
     const { saved, isDocument } = this.editor;
-    const script = { kind: "script", language: at("language").value, source: at("source").value, ...(saved ? {} : { name: this.name() }) };
-    const request = isDocument ? this.editor.document(this.name()) : { body: script };
+    const script = { kind: "script", language: at("language").value, source: at("source").value, ...(saved ? {} : { name: nameOfScript(at("source").value) }) };
+    const request = isDocument ? this.editor.document(nameOfScript(at("source").value)) : { body: script };
     try {
       const made = saved
         ? await ask(`/definitions/${encodeURIComponent(saved.id)}`, { method: "PUT", headers: { "If-Match": `"${saved.version}"` }, ...request })
@@ -172,11 +142,6 @@ class Page {
     this.askedFrom = document.body;
   }
 
-  async stop() {
-    at("stop").disabled = true;
-    await this.command("interrupt");
-  }
-
   async retry(begin) {
     try {
       const path = `/executions/${encodeURIComponent(this.follower.id)}/retry`;
@@ -185,13 +150,6 @@ class Page {
     } catch (error) {
       this.showProblem(error);
     }
-  }
-
-  name() {
-    // The first line that says something: neither a `#!`, nor an import, nor only signs.
-    const lines = at("source").value.split("\n").filter((line) => !/^(#!|import\b|from\b|const .*require|use )/.test(line));
-    const words = lines.map((line) => line.replace(/^[#/\s"']+/, "").trim());
-    return (words.find((line) => /\w/.test(line)) || "script").slice(0, 60);
   }
 
   async command(name, body = {}) {
@@ -231,7 +189,7 @@ class Page {
     for (const name of ["output", "permalink", "copy-link", "retry", "retry-failed", "replay", "report"]) at(name).hidden = true;
     at("empty").hidden = false;
     this.setStatus("none", "");
-    this.markCurrent();
+    this.recent.mark();
   }
 
   clear() {
@@ -256,7 +214,7 @@ class Page {
     at("output").hidden = false;
     at("permalink").hidden = false;
     at("copy-link").hidden = false;
-    Object.assign(at("stop"), { disabled: false, textContent: "Stop" });
+    this.controls.reset();
     at("permalink").href = `#${id}`;
     at("permalink").textContent = id;
     this.setStatus("queued", "");
@@ -265,7 +223,7 @@ class Page {
       onEvent: (event) => this.show(event),
       onLink: (state, error) => this.showLink(state, error),
     });
-    this.markCurrent();
+    this.recent.mark();
     this.loadSource(id, this.isOwn || this.hasDraft || speed > 0);
     this.isOwn = false;
     this.hasDraft = false;
@@ -273,7 +231,8 @@ class Page {
 
   async loadSource(id, isOwn) {
     try {
-      const { spec, kind, name, definition, definition_version: version } = await ask(`/executions/${encodeURIComponent(id)}`);
+      const record = await ask(`/executions/${encodeURIComponent(id)}`);
+      const { spec, kind, name } = record;
       if (this.follower?.id !== id) return;
       this.runName = name;
       this.isFlow = kind === FLOW;
@@ -285,13 +244,8 @@ class Page {
       }
       if (FINAL.has(this.status)) this.showEnd();
       if (isOwn) return;
-      if (kind === FLOW && spec?.config) {
-        const run = { ...(spec.start_step ? { startStep: spec.start_step } : {}), ...(spec.input ? { input: spec.input } : {}) };
-        this.editor.load({ language: FLOW, source: JSON.stringify({ kind: FLOW, name, ...spec.config, ...run }, null, 2) });
-      } else if (kind !== "script" && definition) {
-        const source = await ask(`/definitions/${encodeURIComponent(definition)}/export?format=yaml&version=${version}`, { isText: true });
-        if (this.follower?.id === id && !this.editor.isTouched) this.editor.load({ language: WORKFLOW, source });
-      } else if (spec?.source !== undefined) this.editor.load({ language: spec.language, source: spec.source });
+      const found = await documentOf(record);
+      if (found && this.follower?.id === id && !(found.language === WORKFLOW && this.editor.isTouched)) this.editor.load(found);
     } catch { /* the stream says what is wrong with this id */ }
   }
 
@@ -315,7 +269,7 @@ class Page {
         this.isFlow = data.kind === FLOW;
         if (data.kind !== "script") this.showAsWorkflow();
         this.setTitle();
-        this.refreshRecent();
+        this.refreshLists();
         break;
       case "progress":
         at("progress").hidden = false;
@@ -333,7 +287,7 @@ class Page {
         }
         this.startedFrom = data.started_from;
         this.setStatus("running", "");
-        this.refreshRecent();
+        this.refreshLists();
         break;
       case "pod_running": at("stdin-form").hidden = this.speed > 0; break;
       case "pod_terminated": at("stdin-form").hidden = true; break;
@@ -342,12 +296,7 @@ class Page {
       case "node_retrying": this.output.add("end", `${data.error.message} It tries again.\n`); break;
       case "execution_paused": this.setStatus("paused", ""); break;
       case "execution_resumed": this.setStatus("running", ""); break;
-      case "stop_requested":
-        at("stop").disabled = true;
-        at("pause").hidden = true;
-        if (data.mode === "interrupt") at("stop").textContent = "Stopping …";
-        else at("cancel").disabled = true;
-        break;
+      case "stop_requested": this.controls.showStopping(data.mode); break;
       case "result_stored": this.showResult(data); break;
     }
   }
@@ -379,22 +328,16 @@ class Page {
       if (result.error) this.nodes.reveal(result.nodes, result.error);
     } else if (result.error && result.status !== "cancelled") this.output.add("end", result.error.message);
     else if (!this.output.shownChars && !this.output.pendingChars) this.output.add("end", "It wrote nothing.");
-    this.refreshRecent();
+    this.refreshLists();
   }
 
   // What there is to do with it, and for a flow how its steps ended.
   showEnd() {
-    at("retry-failed").hidden = !this.isWorkflow || this.status === "completed";
-    const isCut = this.status === "cancelled" || this.status === "interrupted";
-    at("retry-failed").textContent = isCut ? "Go on" : "Retry failed";
-    at("retry-failed").title = isCut ? "What was not run, and what was cut short" : "What failed and all that comes after it";
+    this.controls.offerRetry(this.status, { isWorkflow: this.isWorkflow });
     at("report").hidden = !this.isFlow;
     at("report").href = `${API}/executions/${encodeURIComponent(this.follower.id)}/report`;
     at("summary").hidden = !this.isFlow;
-    if (!this.isFlow) return;
-    const { completed, ...others } = this.nodes.counts();
-    const words = Object.entries(others).filter(([, count]) => count).map(([word, count]) => `${count} ${word.replace("_", " ")}`);
-    at("summary").textContent = [`${completed} passed`, ...words].join(", ");
+    if (this.isFlow) at("summary").textContent = describeCounts(this.nodes.counts());
   }
 
   setTitle() {
@@ -407,19 +350,8 @@ class Page {
     at("badge").dataset.status = status;
     at("badge").textContent = status === "none" ? "ready" : status.replace("_", " ");
     at("detail").textContent = detail;
-    const isReplay = this.speed > 0;
-    at("cancel").hidden = isReplay || FINAL.has(status) || status === "none";
-    const isStopping = at("stop").disabled && at("stop").textContent !== "Stop";
-    if (!isStopping) at("cancel").disabled = false;
-    at("stop").hidden = isReplay || !this.isWorkflow || FINAL.has(status) || status === "none";
-    if (at("stop").hidden) Object.assign(at("stop"), { disabled: false, textContent: "Stop" });
-    at("pause").hidden = isReplay || isStopping || !this.isWorkflow || !(status === "running" || status === "waiting_input");
-    at("resume").hidden = isReplay || status !== "paused";
-    at("retry").hidden = !FINAL.has(status);
-    at("replay").hidden = !FINAL.has(status) && !isReplay;
+    this.controls.show(status, { isReplay: this.speed > 0, isWorkflow: this.isWorkflow });
     this.showTimeLeft();
-    if (!FINAL.has(status)) for (const name of ["retry-failed", "report", "summary"]) at(name).hidden = true;
-    if (FINAL.has(status)) at("stdin-form").hidden = true;
   }
 
   tick() {
@@ -436,82 +368,32 @@ class Page {
     at("link").textContent = "reconnecting …";
     if (state === "live" && this.isUnreached) at("problem").hidden = true;
     if (state !== "refused") return;
-    if (error.status === 401) this.showSignIn();
+    if (error.status === 401) this.session.showForm();
     else { this.setStatus("none", ""); at("badge").textContent = "not found"; this.showProblem(error); }
   }
 
   showProblem(error) {
-    const faults = error.faults || [];
-    const box = at("problem");
     this.isUnreached = error.status === 0;
-    // Its message sums up the faults; they say it themselves.
-    box.replaceChildren(faults.length > 1 ? `${faults.length} things are wrong.` : error.message);
-    const list = document.createElement("ul");
-    for (const { path, message, accepted } of faults) {
-      const item = document.createElement("li");
-      const field = document.createElement("code");
-      field.textContent = path || "request";
-      item.append(field, `: ${message.replace(/^is refused: /, "")}`);
-      if (accepted) {
-        const hint = document.createElement("span");
-        hint.className = "accepted";
-        hint.textContent = ` (accepted: ${accepted})`;
-        item.append(hint);
-      }
-      list.append(item);
-    }
-    if (faults.length === 1) box.replaceChildren("It was not accepted.");
-    const isListed = this.editor.isDocument && !at("faults").hidden && faults.length > 0;
-    if (isListed) box.replaceChildren(`Not run: ${faults.length} ${faults.length === 1 ? "fault" : "faults"}, listed at the text.`);
-    else if (list.childNodes.length) box.append(list);
-    box.hidden = false;
+    const isListed = this.editor.isDocument && !at("faults").hidden;
+    at("problem").replaceChildren(...describeProblem(error, { isListed }));
+    at("problem").hidden = false;
     at("empty").hidden = true;
     if (!this.follower) at("output").hidden = false;
-    if (error.status === 401) this.showSignIn();
+    if (error.status === 401) this.session.showForm();
   }
 
   showCut() {
-    const links = ["stdout", "stderr"].map((stream) => {
-      const link = document.createElement("a");
-      link.href = `${API}/executions/${encodeURIComponent(this.follower.id)}/output?stream=${stream}`;
-      link.textContent = `all of ${stream}`;
-      return link;
-    });
+    const path = `${API}/executions/${encodeURIComponent(this.follower.id)}/output`;
+    const links = ["stdout", "stderr"].map((stream) => make("a", { href: `${path}?stream=${stream}`, textContent: `all of ${stream}` }));
     at("cut").replaceChildren("Only the end is shown here: ", links[0], ", ", links[1]);
     at("cut").hidden = false;
   }
 
-  // --- the list beside
-
-  async refreshRecent() {
+  refreshLists() {
     if (at("app").hidden) return;
     this.saved.refresh();
-    try {
-      const { items, next_cursor: cursor } = await ask(`/executions?limit=${Math.min(this.recentCount, RECENT_MOST)}`);
-      at("older").hidden = !cursor || this.recentCount >= RECENT_MOST;
-      at("recent").replaceChildren(...items.map(recentItem));
-      at("recent-empty").hidden = items.length > 0;
-      this.markCurrent();
-    } catch { /* the next round may do better; what matters is said by the stream */ }
+    this.recent.refresh();
   }
-
-  markCurrent() {
-    for (const link of at("recent").querySelectorAll("a")) {
-      link.setAttribute("aria-current", String(link.hash === `#${this.follower?.id}`));
-    }
-  }
-}
-
-function recentItem({ id, name, status, created_at: createdAt }) {
-  const dot = make("span", { className: "dot" });
-  dot.dataset.status = status;
-  const parts = [
-    dot,
-    make("span", { className: "name", textContent: name || id }),
-    make("span", { className: "when", textContent: formatWhen(createdAt) }),
-    make("span", { className: "hidden-label", textContent: status }),
-  ];
-  return make("li", {}, make("a", { href: `#${id}`, title: `${name}: ${status}` }, ...parts));
 }
 
 at("output").hidden = true;

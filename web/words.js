@@ -52,3 +52,16 @@ export function formatWhen(iso) {
     ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
     : when.toLocaleDateString([], { month: "short", day: "numeric" });
 }
+
+// The first line of a script that says something: neither a `#!`, nor an import, nor only signs.
+export function nameOfScript(source) {
+  const lines = source.split("\n").filter((line) => !/^(#!|import\b|from\b|const .*require|use )/.test(line));
+  const words = lines.map((line) => line.replace(/^[#/\s"']+/, "").trim());
+  return (words.find((line) => /\w/.test(line)) || "script").slice(0, 60);
+}
+
+// How the steps of a flow ended.
+export function describeCounts({ completed, ...others }) {
+  const words = Object.entries(others).filter(([, count]) => count).map(([word, count]) => `${count} ${word.replace("_", " ")}`);
+  return [`${completed} passed`, ...words].join(", ");
+}

@@ -52,6 +52,12 @@ def test_no_function_is_longer_than_sixty_lines(path: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "web").iterdir()), ids=name_of)
+def test_a_file_of_the_page_is_one_idea_too(path: Path) -> None:
+    """What is true of modules is true of what browsers load."""
+    assert len(path.read_text().splitlines()) <= 400
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_channels_are_bounded_and_closed_without_await(path: Path) -> None:
     """An unbounded mailbox grows until the machine stops; `async with channel` turns errors into Cancelled."""
