@@ -12,7 +12,7 @@ from execd.cli.connect import read_target, run_with_backend, target_options
 from execd.cli.exit_codes import ExitCode
 from execd.cli.identifiers import EXECUTION_ID
 from execd.cli.reading import UNSEEN, read_unseen
-from execd.core.errors import ConflictError, FieldFault, InvalidRequestError
+from execd.core.errors import ConflictError, InvalidRequestError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -35,7 +35,7 @@ def answer(execution_id: ExecutionId, **options: Any) -> None:
 
 
 async def _answer(execution_id: ExecutionId, options: dict[str, Any], backend: Backend) -> int:
-    values = _read_pairs(options["answers"])
+    values = _read_answers(options["answers"])
     if not backend.outlives_this_process:
         raise InvalidRequestError(
             "an answer needs the server the workflow runs on: `execd serve`, or name one with --url"
@@ -45,15 +45,11 @@ async def _answer(execution_id: ExecutionId, options: dict[str, Any], backend: B
     return ExitCode.OK
 
 
-def _read_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            fault = FieldFault("answers", f"`{pair}` is not a pair", f"KEY=VALUE, or KEY={UNSEEN} to be asked unseen")
-            raise InvalidRequestError("the command line is wrong", faults=(fault,))
-        found[key] = read_unseen(key) if value == UNSEEN else value
-    return found
+def _read_answers(pairs: Iterable[str]) -> dict[str, str]:
+    from execd.cli.arguments import read_pairs
+
+    found = read_pairs(pairs, option="answers", accepted=f"KEY=VALUE, or KEY={UNSEEN} to be asked unseen")
+    return {key: read_unseen(key) if value == UNSEEN else value for key, value in found.items()}
 
 
 async def _only_question(execution_id: ExecutionId, backend: Backend) -> str:

@@ -21,13 +21,18 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 def parse_environment(pairs: Iterable[str], *, option: str = "env") -> dict[str, str]:
-    """Read `NAME=VALUE` pairs; the later of two with one name wins."""
+    """Read `NAME=VALUE` pairs."""
+    return read_pairs(pairs, option=option, accepted="NAME=VALUE")
+
+
+def read_pairs(pairs: Iterable[str], *, option: str, accepted: str = "KEY=VALUE") -> dict[str, str]:
+    """Read pairs; the later of two with one key wins."""
     found: dict[str, str] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise _fault(option, f"`{pair}` is not a pair", "NAME=VALUE")
-        found[name] = value
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise wrong(option, f"`{pair}` is not a pair", accepted)
+        found[key] = value
     return found
 
 
@@ -37,7 +42,7 @@ def parse_limits(pairs: Iterable[str]) -> dict[str, object]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in RequestedLimits.__struct_fields__:
-            raise _fault("limits", f"`{pair}` names no limit", " or ".join(_limit_examples()))
+            raise wrong("limits", f"`{pair}` names no limit", " or ".join(_limit_examples()))
         found[name] = _parse_limit(name, text)
     return found
 
@@ -50,16 +55,16 @@ def _parse_limit(name: str, text: str) -> object:
     if name == "network":
         if text.lower() in TRUE_WORDS | FALSE_WORDS:
             return text.lower() in TRUE_WORDS
-        raise _fault("limits.network", f"`{text}` is neither yes nor no", "true or false")
+        raise wrong("limits.network", f"`{text}` is neither yes nor no", "true or false")
     if name.endswith("_bytes"):
         return _parse_bytes(name, text)
     wanted: type[int] | type[float] = float if name.endswith("_s") else int
     try:
         number = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError:
-        raise _fault(f"limits.{name}", f"`{text}` is not a number", "a number") from None
+        raise wrong(f"limits.{name}", f"`{text}` is not a number", "a number") from None
     if not math.isfinite(number):
-        raise _fault(f"limits.{name}", f"`{text}` is not a number of anything", "a finite number")
+        raise wrong(f"limits.{name}", f"`{text}` is not a number of anything", "a finite number")
     return number
 
 
@@ -70,7 +75,7 @@ def _parse_bytes(name: str, text: str) -> int:
     try:
         return int(float(number) * UNITS[unit])
     except (ValueError, OverflowError):
-        raise _fault(f"limits.{name}", f"`{text}` is not a size", "a number of bytes, or like 64K, 512M, 2G") from None
+        raise wrong(f"limits.{name}", f"`{text}` is not a size", "a number of bytes, or like 64K, 512M, 2G") from None
 
 
 def choose_language(asked: str | None, *, file_name: str, source: str, runtimes: Sequence[RuntimeView]) -> str:
@@ -84,7 +89,7 @@ def choose_language(asked: str | None, *, file_name: str, source: str, runtimes:
     found = _by_extension(extension, runtimes) or _by_word(_shebang_command(source), runtimes)
     if found is None:
         names = ", ".join(runtime.name for runtime in runtimes)
-        raise _fault(
+        raise wrong(
             "language", f"neither the name `{file_name}` nor a `#!` line tells it", f"--lang with one of {names}"
         )
     return found
@@ -111,5 +116,6 @@ def _shebang_command(source: str) -> str:
     return words[0].partition(".")[0] if words else ""
 
 
-def _fault(path: str, message: str, accepted: str) -> InvalidRequestError:
-    return InvalidRequestError("the command line is wrong", faults=(FieldFault(path, message, accepted),))
+def wrong(option: str, message: str, accepted: str) -> InvalidRequestError:
+    """Make the error for an option that cannot be taken."""
+    return InvalidRequestError("the command line is wrong", faults=(FieldFault(option, message, accepted),))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from execd.cli.arguments import wrong
 from execd.cli.connect import leave_with
 from execd.cli.exit_codes import ExitCode
-from execd.cli.flow_files import FLOW, wrong
+from execd.cli.flow_files import FLOW
 from execd.cli.reading import read_text
 
 if TYPE_CHECKING:

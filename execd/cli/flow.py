@@ -67,7 +67,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _read_body(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    from execd.cli.flow_files import FLOW, with_run_values, wrong
+    from execd.cli.arguments import wrong
+    from execd.cli.flow_files import FLOW, with_run_values
     from execd.cli.workflow_files import read_request
 
     body = read_request(text, file=options["file"])
@@ -103,7 +104,7 @@ def _validate(text: str, options: Mapping[str, Any]) -> int:
 
 
 async def _run(options: dict[str, Any], text: str, backend: Backend) -> int:
-    from execd.cli.flow_files import read_pairs
+    from execd.cli.arguments import read_pairs
 
     body = _read_body(text, options)
     if not options["watch"]:
@@ -130,7 +131,8 @@ async def _detach(body: dict[str, Any], backend: Backend) -> int:
 
 def _check_answers(body: Mapping[str, Any], given: Mapping[str, str]) -> None:
     """Refuse before anything is requested what would stop in the middle for want of an answer."""
-    from execd.cli.flow_files import asked_keys, wrong
+    from execd.cli.arguments import wrong
+    from execd.cli.flow_files import asked_keys
 
     missing = [key for key in asked_keys(body) if key not in given]
     if missing:

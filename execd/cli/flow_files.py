@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from execd.core.errors import FieldFault, InvalidRequestError
+from execd.cli.arguments import read_pairs, wrong
 from execd.core.events import NodeId
 from execd.core.flows.configs import prompts_of, rows_of, table_of
 from execd.core.flows.titles import StepTitle, steps_of, titles_of
@@ -62,22 +62,6 @@ def asked_keys(body: Mapping[str, Any]) -> list[str]:
         if index >= (start if isinstance(start, int) else 0) or index >= final_from:
             keys.update(dict.fromkeys(prompts_of(step)))
     return list(keys)
-
-
-def read_pairs(pairs: Iterable[str], *, option: str) -> dict[str, str]:
-    """Read `KEY=VALUE` pairs; the later of two with one key wins."""
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise wrong(option, f"`{pair}` is not a pair", "KEY=VALUE")
-        found[key] = value
-    return found
-
-
-def wrong(option: str, message: str, accepted: str) -> InvalidRequestError:
-    """Make the error for an option that cannot be taken."""
-    return InvalidRequestError("the command line is wrong", faults=(FieldFault(option, message, accepted),))
 
 
 def _known_environment(name: str, body: Mapping[str, Any]) -> str:

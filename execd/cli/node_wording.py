@@ -12,7 +12,7 @@ from typing import Any
 
 from execd.cli.reading import UNSEEN
 from execd.cli.time_left import describe_time_left
-from execd.cli.wording import MARKS, describe_usage, format_seconds
+from execd.cli.wording import MARKS, describe_usage, format_moment, format_seconds
 from execd.core.event_parts import Failure, Prompt
 from execd.core.events import (
     NOT_RUN,
@@ -99,7 +99,7 @@ def _describe_node(event: Event, entry: NodeEntry, name: str) -> Line | None:
             again = _in(retry_at, event.at)
             return Line(f"↻ {name}  attempt {entry.attempt} failed: {reason_of(error)}; again {again}", "yellow")
         case NodeWaiting(until=until):
-            return Line(f"◷ {name}  waits, goes on {_in(until, event.at)}, at {_clock(until)}", "yellow")
+            return Line(f"◷ {name}  waits, goes on {_in(until, event.at)}, at {format_moment(until)}", "yellow")
         case NodeWarned(messages=messages):
             return Line(f"! {name}  {printable('; '.join(messages))}", "yellow")
         case InputReceived(by=by, values=values):
@@ -232,10 +232,6 @@ def left(until: datetime, now: datetime) -> str:
 
 def _in(moment: datetime, now: datetime) -> str:
     return f"in {left(moment, now)}" if moment > now else "now"
-
-
-def _clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _count(number: int, what: str) -> str:

@@ -14,7 +14,7 @@ from execd.cli.reading import read_text
 from execd.client_records import DefinitionDetail, SavedDefinition
 from execd.core.codec import encode_json
 from execd.core.definitions import changed_fields
-from execd.core.errors import ConflictError, ExecdError, FieldFault, InvalidRequestError
+from execd.core.errors import ConflictError, ExecdError
 
 if TYPE_CHECKING:
     from execd.cli.backend import Backend
@@ -60,7 +60,7 @@ async def save_file(backend: Backend, options: dict[str, Any], text: str) -> int
 
 async def _read_body(backend: Backend, options: dict[str, Any], text: str) -> dict[str, Any]:
     """Make a file what the door takes. A file that is no request is a script."""
-    from execd.cli.arguments import choose_language
+    from execd.cli.arguments import choose_language, wrong
     from execd.cli.workflow_files import is_request_file, read_request
 
     file, language = options["file"], options["lang"]
@@ -73,8 +73,7 @@ async def _read_body(backend: Backend, options: dict[str, Any], text: str) -> di
         body = {"kind": "script", "name": Path(file).stem, "language": chosen, "source": text}
     named = {**body, "name": options["name"] or body["name"]}
     if named["name"] == "-":
-        fault = FieldFault("--name", "is missing", "a name, because what comes from stdin has none")
-        raise InvalidRequestError("the command line is wrong", faults=(fault,))
+        raise wrong("--name", "is missing", "a name, because what comes from stdin has none")
     return named
 
 

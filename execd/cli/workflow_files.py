@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from execd.cli.arguments import wrong
 from execd.cli.flow_files import FLOW, looks_like_flow, with_run_values
 from execd.core.errors import FieldFault, InvalidRequestError
 from execd.core.fields import summarise
@@ -88,8 +89,8 @@ def with_values(body: dict[str, Any], *, input_text: str | None, variables: Iter
     for pair in variables:
         name, equals, text = pair.partition("=")
         if not equals or name not in changed:
-            wrong = "is no variable of the workflow" if equals else "is no pair"
-            raise _wrong("--var", f"`{name}` {wrong}", "NAME=VALUE of " + (", ".join(sorted(changed)) or "no variable"))
+            why = "is no variable of the workflow" if equals else "is no pair"
+            raise wrong("--var", f"`{name}` {why}", "NAME=VALUE of " + (", ".join(sorted(changed)) or "no variable"))
         changed[name] = _as_default(text, changed[name])
     return {**body, "vars": changed} if changed else body
 
@@ -100,11 +101,11 @@ def read_value(text: str, *, option: str) -> Any:
         try:
             text = Path(text[1:]).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise _wrong(option, f"cannot read {text[1:]}: {error}", "JSON, or @ and a file of JSON") from None
+            raise wrong(option, f"cannot read {text[1:]}: {error}", "JSON, or @ and a file of JSON") from None
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _wrong(option, f"is no JSON: {error}", "JSON, or @ and a file of JSON") from None
+        raise wrong(option, f"is no JSON: {error}", "JSON, or @ and a file of JSON") from None
 
 
 def _as_default(text: str, default: Any) -> Any:
@@ -115,7 +116,3 @@ def _as_default(text: str, default: Any) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
-
-
-def _wrong(path: str, message: str, accepted: str) -> InvalidRequestError:
-    return InvalidRequestError("the command line is wrong", faults=(FieldFault(path, message, accepted),))
