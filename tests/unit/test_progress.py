@@ -337,7 +337,7 @@ def test_what_was_told_stands_where_the_history_has_changed_since() -> None:
 
     world = Told(chain, *seconds(a=1, b=99))
     world.state = fold(world.state, before.facts)
-    world.hear(Lost(at=before.now, code="worker_lost"))
+    world.hear(Lost(at=before.now + timedelta(seconds=2), code="worker_lost"))  # what rises little is told by then
 
     assert world.state.percent == before.progress[-1].percent
 
