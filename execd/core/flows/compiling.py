@@ -60,14 +60,14 @@ def step_ids(config: Mapping[str, Any]) -> tuple[NodeId, ...]:
     """Name the node of every step, `finally` included: its own id where that is a name, else `step-N`."""
     listed = [js_text(table_of(node).get("id", "")) for node in _listed(config)]
     taken = {name for name in listed if NODE_ID.fullmatch(name)}
-    found: list[NodeId] = []
+    found: dict[NodeId, None] = {}
     for index, name in enumerate(listed):
         if not NODE_ID.fullmatch(name) or name in found:
             name = f"step-{index + 1}"
             while name in taken:
                 name += "-"
             taken.add(name)
-        found.append(NodeId(name))
+        found[NodeId(name)] = None
     return tuple(found)
 
 

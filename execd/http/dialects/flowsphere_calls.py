@@ -87,7 +87,7 @@ class FlowsphereCalls:
     async def execute_step(self) -> Response:
         identity = await admit(self._front, request, Role.RUNNER)
         body = await read_table(request)
-        config = config_of(body)
+        config = await read_beside(lambda: config_of(body))
         if body.get("stepIndex") is None:
             return refuse(MISSING_INDEX)
         index = _parse_index(body["stepIndex"], config)
@@ -106,8 +106,8 @@ class FlowsphereCalls:
         body = await read_table(request)
         if not is_truthy(body.get("node")):
             return refuse(MISSING_NODE)
-        config, given = config_of(body), body["node"]
-        if not isinstance(given, Mapping) or is_nested_deeper(given, MAX_DEPTH):
+        config, given = await read_beside(lambda: config_of(body)), body["node"]
+        if not isinstance(given, Mapping) or await read_beside(lambda: is_nested_deeper(given, MAX_DEPTH)):
             return refuse(f"node must be an object of at most {MAX_DEPTH} levels")
         node = {key: value for key, value in given.items() if key not in {"conditions", "condition"}}
         mocked = table_of(body.get("mockResponses"))
