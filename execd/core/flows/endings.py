@@ -21,6 +21,7 @@ from execd.core.calls import (
 from execd.core.flows.answers import read_body, read_headers
 from execd.core.flows.checks import Checks
 from execd.core.flows.configs import table_of
+from execd.core.flows.cookies import MAX_TOLD_AT_ONCE
 from execd.core.flows.error_texts import error_text
 from execd.core.flows.hiding import hide_in_request, hide_named, hide_substitution
 from execd.core.flows.js_values import js_text
@@ -95,7 +96,8 @@ def conclude_step(
     record["validations"] = _within_room(verdicts)
     record["duration"] = round(result.duration_ms / 1000, 3)
     if keeping.keeps_cookies and result.told_cookies:
-        record["cookies"] = [[url, line, at.timestamp()] for url, line in result.told_cookies]
+        told = result.told_cookies[-MAX_TOLD_AT_ONCE:]
+        record["cookies"] = [[url, line, at.timestamp()] for url, line in told]
     record = mask.value(record)
     if message is None:
         return succeeded(record)
