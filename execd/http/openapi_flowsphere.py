@@ -124,7 +124,7 @@ FLOWSPHERE_SCHEMAS: dict[str, Any] = {
         "FlowsphereStep", "A step that is over; or, with `inputRequired`, what has to be asked first.", step=_PLACE, id=_TEXT,
         name=_TEXT, method=_TEXT, url=_TEXT, request=_OBJECT, response=_OBJECT, substitutions={"type": "array"},
         validations={"type": "array"}, duration={"type": "number"}, status={"enum": ["completed", "skipped", "failed"]},
-        skipReason=_TEXT, error=_TEXT, inputRequired=_FLAG, prompts=_OBJECT,
+        skipReason=_TEXT, error=_TEXT, inputRequired=_FLAG, prompts=_OBJECT, secretPrompts={"type": "array", "items": _TEXT},
     ),
     "FlowsphereNodeBody": _shape(
         "FlowsphereNodeBody", "A node to run.", "node", "config", node=_OBJECT, config=_CONFIG,

@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from execd.core.event_parts import Prompt
 from execd.core.events import NodeId
-from execd.core.flows.configs import environment_of, prompts_of, rows_of, table_of, title_of, with_condition
+from execd.core.flows.configs import (
+    environment_of,
+    prompts_of,
+    rows_of,
+    secret_prompts_of,
+    table_of,
+    title_of,
+    with_condition,
+)
 from execd.core.flows.data_rows import read_rows
 from execd.core.flows.endings import Keeping
 from execd.core.flows.js_values import is_number, js_text
@@ -83,9 +93,12 @@ def options_of(config: Mapping[str, Any], *, start_step: int = 0) -> StepOptions
 
 def compile_alone(config: Mapping[str, Any], node: Mapping[str, Any]) -> Step:
     """Compile one step, of the config or beside it, to be run by itself."""
+    listed = [table_of(each) for each in _listed(config)]
     if config.get("honorLegacyKeys") is True:
-        node = with_condition(node, [table_of(each) for each in _listed(config)])
-    return Step(node, config, Reader(table_of(config.get("variables"))), index=0, options=options_of(config))
+        node = with_condition(node, listed)
+    unseen = frozenset(key for each in (*listed, node) for key in secret_prompts_of(each, config))
+    options = msgspec.structs.replace(options_of(config), unseen=unseen)
+    return Step(node, config, Reader(table_of(config.get("variables"))), index=0, options=options)
 
 
 def _listed(config: Mapping[str, Any]) -> list[Any]:
@@ -129,7 +142,7 @@ class _Chain:
         return index >= self._final_from
 
     def _prompt(self, index: int, node: Mapping[str, Any], made: list[Node]) -> Node:
-        unseen = rows_of(node.get("secretPrompts"))
+        unseen = secret_prompts_of(node, self._config)
         prompts = tuple(Prompt(key=key, label=text, secret=key in unseen) for key, text in prompts_of(node).items())
         wait_s: Any = self._config.get("promptTimeout")
         return Node(

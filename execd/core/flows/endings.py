@@ -68,6 +68,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     secrets: tuple[str, ...] = ()
     """Values of declared secrets in it: hidden in everything that is kept."""
+    unseen: tuple[str, ...] = ()
+    """Answers that nobody may see: hidden in what is shown of the request, and not in the response, which a client sends back
+    for the steps after it."""
 
 
 def conclude_step(
@@ -155,10 +158,13 @@ def describe_sent(sent: Sent, keeping: Keeping) -> dict[str, Any]:
         record["substitutions_left_out"] = len(sent.substitutions) - MAX_RECORDS
     if sent.unknown:
         record["unknown"] = sorted({text[:MAX_ORIGINAL_CHARS] for text in sent.unknown})[:100]
-    return record
+    shown: dict[str, Any] = Mask(sent.unseen).value(record) if sent.unseen else record
+    return shown
 
 
-def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) -> dict[str, Any]:
+def describe_failure(
+    merged: Mapping[str, Any], notes: Notes, keeping: Keeping, *, unseen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Give what is kept of a step that could not be made: the request as far as it is written, and what was replaced."""
     request = {
         "method": js_text(merged.get("method", UNSET)),
@@ -166,7 +172,7 @@ def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) 
         "headers": merged.get("headers") or {},
         "body": merged.get("body") or {},
     }
-    sent = Sent(request=request, substitutions=notes.made, unknown=notes.unknown, method="", timeout_s=0)
+    sent = Sent(request=request, substitutions=notes.made, unknown=notes.unknown, method="", timeout_s=0, unseen=unseen)
     secrets = [each.value for each in notes.made if each.type == "secret" and isinstance(each.value, str)]
     masked: dict[str, Any] = Mask(secrets).value(describe_sent(sent, keeping))
     return masked

@@ -30,6 +30,7 @@ from execd.core.flows.placeholders import Notes, Reader
 from execd.core.flows.retries import read_rule
 from execd.core.flows.trees import Render, compile_tree
 from execd.core.flows.wire_urls import wire_url
+from execd.core.masking import Mask
 
 DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
@@ -55,6 +56,8 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True):
     keeping: Keeping = Keeping()
     start_step: int = 0
     """The steps before it are skipped; from 0."""
+    unseen: frozenset[str] = frozenset()
+    """Answers that nobody may see, where no journal's own mask hides them."""
 
 
 class SkipStep(msgspec.Struct, frozen=True):
@@ -125,11 +128,18 @@ class Step:
         try:
             reason = self.skip_reason(moment)
             if reason is not None:
-                return SkipStep(reason[:MAX_REASON_CHARS])
+                unseen = self._unseen(moment)
+                return SkipStep((Mask(unseen).text(reason) if unseen else reason)[:MAX_REASON_CHARS])
             self._render(fields, moment, notes)
-            return self._call(fields, notes, told, at)
+            return self._call(fields, notes, told, at, unseen=self._unseen(moment))
         except StepError as error:
-            return FailStep(error.message, describe_failure(fields, notes, self._options.keeping))
+            return FailStep(
+                error.message,
+                describe_failure(fields, notes, self._options.keeping, unseen=self._unseen(moment)),
+            )
+
+    def _unseen(self, moment: Moment) -> tuple[str, ...]:
+        return tuple(js_text(moment.input[key]) for key in self._options.unseen if key in moment.input)
 
     def skip_reason(self, moment: Moment) -> str | None:
         """Give why the step is skipped; None if it runs. Raises StepError."""
@@ -146,7 +156,9 @@ class Step:
         if notes.unknown and self._options.strict:
             raise StepError(f"Unknown placeholder: {notes.unknown[0]}")
 
-    def _call(self, fields: Mapping[str, Any], notes: Notes, told: Sequence[Told], at: datetime) -> ReadCall:
+    def _call(
+        self, fields: Mapping[str, Any], notes: Notes, told: Sequence[Told], at: datetime, *, unseen: tuple[str, ...]
+    ) -> ReadCall:
         method, shown_url = js_text(fields.get("method", "GET")), js_text(fields.get("url", ""))
         url = wire_url(shown_url)
         fault = url_fault(url)
@@ -164,6 +176,7 @@ class Step:
             method=method.upper(),
             timeout_s=timeout_s,
             secrets=tuple(each.value for each in notes.made if each.type == "secret" and isinstance(each.value, str)),
+            unseen=unseen,
         )
         cookies = cookies_for(url, told, now=at.timestamp()) if self._options.keeping.keeps_cookies else ()
         call = HttpCall(

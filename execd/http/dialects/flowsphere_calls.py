@@ -7,7 +7,7 @@ journal: what the client sends with the next one is all that is remembered.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from execd.core.errors import InvalidRequestError
 from execd.core.events import WorkspaceId
 from execd.core.fields import is_nested_deeper
 from execd.core.flows.compiling import compile_alone
-from execd.core.flows.configs import environment_of, prompts_of, rows_of, table_of
+from execd.core.flows.configs import environment_of, prompts_of, rows_of, secret_prompts_of, table_of
 from execd.core.flows.js_values import is_truthy, js_json, js_text
 from execd.core.flows.moments import Moment
 from execd.core.flows.moments import Response as StepResponse
@@ -95,7 +95,7 @@ class FlowsphereCalls:
         head = StepHead(index + 1, node, config)
         given = table_of(body.get("userInput"))
         if any(key not in given for key in prompts_of(node)):
-            return answer_json(_asked(head, index))
+            return answer_json(_asked(head, index, unseen=secret_prompts_of(node, config)))
         moment = await self._moment(identity, config, answered=given, responses=_responses(body.get("responses")))
         shown = await self._run(head, await read_beside(lambda: compile_alone(config, node)), moment)
         return answer_json({"success": True, "inputRequired": False, **shown})
@@ -195,9 +195,10 @@ def _responses(value: Any) -> dict[str, StepResponse]:
     return found
 
 
-def _asked(head: StepHead, index: int) -> dict[str, Any]:
+def _asked(head: StepHead, index: int, *, unseen: Sequence[str]) -> dict[str, Any]:
     place = {"success": True, "inputRequired": True, "stepIndex": index}
-    return {**place, **head.names(), "name": head.title, "prompts": head.prompts}
+    found = {**place, **head.names(), "name": head.title, "prompts": head.prompts}
+    return found | ({"secretPrompts": unseen} if unseen else {})
 
 
 def _read(details: Any) -> StepRecord:
