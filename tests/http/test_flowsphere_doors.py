@@ -259,6 +259,17 @@ async def test_odd_bodies_are_refused_in_the_shape_of_the_dialect(
         assert listed == []
 
 
+async def test_a_log_that_is_nested_too_deeply_is_refused() -> None:
+    """Writing it recurses, and no run makes such a log."""
+    door = await make_door()
+    body = b'{"executionLog":[' + b'{"a":' * 450 + b"1.0" + b"}" * 450 + b"]}"
+
+    answer = await door.ask("POST", "/api/save-log", body=body)
+
+    assert (answer.status, answer.json()["success"]) == (400, False)
+    assert "150 levels" in answer.json()["error"]
+
+
 async def test_bodies_of_this_dialect_may_be_larger_and_of_others_may_not() -> None:
     """A step brings all answers before it; nothing else needs so much."""
     door = await make_door()

@@ -106,6 +106,14 @@ def test_what_would_be_multiplied_is_refused(config: dict[str, Any], field: str)
     assert error["type"] == "structure"
 
 
+@pytest.mark.parametrize("reason", [[], {}, ["5xx"], None, True])
+def test_a_reason_of_any_type_is_an_error_of_the_config(reason: Any) -> None:
+    """What can be no key of a table is no reason for a retry either."""
+    (error,) = validate({"nodes": [{**NODE, "retry": {"on": [reason]}}]})
+
+    assert error["field"] == "nodes[0].retry.on"
+
+
 def test_nobody_waits_for_a_million_errors() -> None:
     """A thousand are told, and looking ends with them."""
     found = validate({"nodes": [{**NODE, "conditions": [0] * 3_000_000}]})

@@ -141,4 +141,4 @@ def _check_retry(retry: Any, place: Place, errors: ConfigErrors) -> None:
 def _is_reason(reason: Any) -> bool:
     if is_number(reason):
         return bool(100 <= reason <= 599)
-    return reason in _REASONS or reason in {"4xx", "5xx"}
+    return isinstance(reason, str) and reason in {*_REASONS, "4xx", "5xx"}

@@ -50,6 +50,8 @@ from execd.http.front import Front
 
 MISSING_NODE = "Missing node in request body"
 MISSING_INDEX = "Missing stepIndex in request body"
+MAX_LOG_DEPTH = 150
+"""Of a log, whose bodies are at most as deep as configs."""
 NO_LOG = "Missing or invalid executionLog in request body"
 TOO_DEEP = {
     "field": "root",
@@ -123,6 +125,8 @@ class FlowsphereCalls:
         steps = body.get("executionLog")
         if not isinstance(steps, list):
             return refuse(NO_LOG)
+        if await read_beside(lambda: is_nested_deeper(body, MAX_LOG_DEPTH)):
+            return refuse(f"executionLog is nested deeper than {MAX_LOG_DEPTH} levels")
         now = self._front.now()
         text = await read_beside(lambda: write_log(steps, table_of(body.get("executionResult")), at=now))
         name = f"execution_log_{now:%Y%m%d_%H%M%S}.json"
