@@ -112,7 +112,8 @@ def draw_request(doors: list[Door], *, seed: int, number: int) -> Request:
 
 
 def _draw_place(rng: Random, door: Door) -> tuple[str, list[tuple[str, str]]]:
-    target, query = door.path, []
+    target = door.path
+    query: list[tuple[str, str]] = []
     headers = [("Content-Type", "application/json")] if door.schema else []
     for where, name in door.parameters:
         value = rng.choice(ODD_TEXTS) if rng.random() < 0.15 else rng.choice(VALUES.get(name, ("x",)))

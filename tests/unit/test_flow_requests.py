@@ -661,6 +661,10 @@ COOKIES = [
     ("http://h/", "sid=1; Max-Age=60", "http://h/", True),
     ("http://h/", "sid=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://h/", False),
     ("http://h/", "nonsense", "http://h/", False),
+    ("http://h/", f"sid=1; Max-Age={'9' * 400}", "http://h/", True),
+    ("http://h/", f"sid=1; Max-Age={'9' * 4000}", "http://h/", True),
+    ("http://h/", "sid=1; Expires=Thu, 01 Jan 99999 00:00:00 GMT", "http://h/", True),
+    ("http://h/", "sid=1; Expires=, , ,", "http://h/", True),
 ]
 
 

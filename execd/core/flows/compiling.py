@@ -91,14 +91,21 @@ def options_of(config: Mapping[str, Any], *, start_step: int = 0) -> StepOptions
     )
 
 
-def compile_alone(config: Mapping[str, Any], node: Mapping[str, Any]) -> Step:
-    """Compile one step, of the config or beside it, to be run by itself."""
+def compile_alone(
+    config: Mapping[str, Any], node: Mapping[str, Any], *, replaced: frozenset[str] = frozenset()
+) -> Step:
+    """Compile one step, of the config or beside it, to be run by itself.
+
+    Args:
+        replaced: names whose values come with the moment: those of a row of data.
+    """
     listed = [table_of(each) for each in _listed(config)]
     if config.get("honorLegacyKeys") is True:
         node = with_condition(node, listed)
     unseen = frozenset(key for each in (*listed, node) for key in secret_prompts_of(each, config))
     options = msgspec.structs.replace(options_of(config), unseen=unseen)
-    return Step(node, config, Reader(table_of(config.get("variables"))), index=0, options=options)
+    reader = Reader(table_of(config.get("variables")), replaced=replaced)
+    return Step(node, config, reader, index=0, options=options)
 
 
 def _listed(config: Mapping[str, Any]) -> list[Any]:

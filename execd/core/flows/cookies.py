@@ -123,11 +123,11 @@ def _expiry(attributes: dict[str, str], at: float) -> float | None:
     """`Max-Age` wins over `Expires`."""
     try:
         return at + int(attributes["max-age"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         pass
     try:
         moment = parsedate_to_datetime(attributes["expires"].replace("-", " "))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

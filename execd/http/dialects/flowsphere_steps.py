@@ -58,6 +58,8 @@ class StepRecord(msgspec.Struct, frozen=True):
     duration: float = 0.0
     unknown: tuple[str, ...] = ()
     substitutions_left_out: int = 0
+    cookies: tuple[Any, ...] = ()
+    """What the step was told to keep, where its config asks for that."""
 
 
 class StepHead:
