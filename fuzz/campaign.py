@@ -6,6 +6,7 @@ Owns: what was found, what was counted, and the ids that requests may name.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from fuzz.sending import JOBS_SECRET, Answer, Sender
 
 SETTINGS: Mapping[str, str] = {
     "EXECD_STREAM__HOT_HISTORY_S": "2",
-    "EXECD_OUTBOUND__IDLE_S": "2",
+    "EXECD_OUTBOUND__IDLE": "4",
     "EXECD_JOBS__SECRET": JOBS_SECRET,
 }
 """What is kept for a while by design is let go before it is counted."""
@@ -219,7 +220,12 @@ class Campaign:
         if after[0] > before[0] * MAX_GROWTH + GROWTH_BYTES:
             self.book.blame(-1, f"memory grew from {before[0]} to {after[0]} bytes")
         if after[1] > before[1] + MAX_MORE_FILES:
-            self.book.blame(-1, f"descriptors grew from {before[1]} to {after[1]}")
+            self.book.blame(-1, f"descriptors grew from {before[1]} to {after[1]}: {self._open_kinds()}")
+
+    def _open_kinds(self) -> str:
+        """Say what is open, by kind."""
+        names = [os.readlink(path) for path in Path(f"/proc/{self._server.pid}/fd").iterdir() if path.is_symlink()]
+        return str(Counter(name.partition(":[")[0] for name in names).most_common(12))
 
     def _read_log(self) -> None:
         if not self._server.is_running:

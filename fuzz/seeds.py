@@ -135,7 +135,22 @@ RUN: dict[str, Any] = {
 }
 JOB: dict[str, Any] = {"job_id": "@execution", "callback_token": "t"}
 
+FILES = (
+    "curl -X POST http://127.0.0.1:1/a -H 'A: b' -d '{\"x\": 1}' -u u:p --compressed\ncurl http://127.0.0.1:1/b",
+    '{"openapi":"3.0.0","info":{"title":"T"},"servers":[{"url":"http://127.0.0.1:1"}],"paths":{"/a/{id}":{"get":{"responses":{"200":{}}}}}}',
+    '{"info":{"name":"P","schema":"https://schema.getpostman.com/json/collection/v2.1.0/collection.json"},"item":[{"name":"a",'
+    '"request":{"method":"GET","url":"{{base}}/a"},"event":[{"listen":"test","script":{"exec":["pm.test("x", () => '
+    'pm.response.to.have.status(200))"]}}]}]}',
+    '{"log":{"version":"1.2","entries":[{"request":{"method":"GET","url":"http://127.0.0.1:1/a","headers":[]},"response":{"status":200,'
+    '"content":{"mimeType":"application/json","text":"{}"}}}]}}',
+)
+"""Of other tools."""
+
 BODIES: Mapping[str, tuple[Any, ...]] = {
+    "ImportBody": tuple({"text": text, "source": "auto", "environments": [], "keep_all": True} for text in FILES),
+    "ExportBody": tuple(
+        {"flow": FLOW, "target": target, "name": "x"} for target in ("curl", "postman", "postman-environment")
+    ),
     "ExecutionBody": (*SPECS, {"definition": "@definition", "input": {"a": 1}, "version": 1}),
     "EmptyBody": ({},),
     "StdinBody": ({"text": "x\n", "close": True}, {"base64": "eA=="}),
