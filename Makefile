@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run serve test check format bench stalled simulate chaos planted-bugs lock clean diagram behaviours
+.PHONY: run serve test check format bench stalled simulate chaos fuzz planted-bugs lock clean diagram behaviours
 
 run: $(READY) ## Start execd on its embedded default, run the main job, keep serving.
 	$(BIN)/execd serve --run examples/hello.py
@@ -44,6 +44,11 @@ N ?= 200
 chaos: $(READY) ## The real server, killed N times under load, then the other troubles; writes docs/chaos.md.
 	scripts/system-packages bubblewrap gcc libc6-dev
 	$(BIN)/python -m chaos --kills $(N)
+
+MINUTES ?= 10
+fuzz: $(READY) ## The real server, and requests with something wrong in them at every door; writes docs/fuzz.md.
+	scripts/system-packages bubblewrap
+	$(BIN)/python -m fuzz --minutes $(MINUTES)
 
 planted-bugs: $(READY) ## Plant bugs one by one and show that the suites catch each.
 	$(BIN)/python scripts/planted_bugs.py

@@ -127,7 +127,7 @@ class Fields:
         for name in table:
             if name not in known:
                 shown = str(name)[:SHOWN_NAME_CHARS].encode(errors="replace").decode()
-                faults.add(self.path_of(shown), "is not a known field", ", ".join(sorted(known)))
+                faults.add(self.path_of(shown), "is not a known field", ", ".join(sorted(known)) or "no fields")
 
     def path_of(self, name: str) -> str:
         """Give the path of a field; `` for the object itself."""

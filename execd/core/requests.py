@@ -57,7 +57,7 @@ def parse_request(body: object, tools: ScriptTools) -> ExecutionRequest:
         assert isinstance(body, Mapping)
         flow = parse_flow(body)
         return ExecutionRequest(name=flow.name, spec=spec_until(flow.spec, _read_until(body)), priority=flow.priority)
-    if kind not in {None, "script"}:
+    if kind is not None and kind != "script":
         shown = f"is {kind[:64]!r}" if isinstance(kind, str) else "is no text"
         fault = FieldFault(path="kind", message=shown, accepted=", ".join(KINDS))
         raise InvalidRequestError(f"kind {shown}; accepted: {fault.accepted}", faults=(fault,))

@@ -14,7 +14,7 @@ from execd.core.fields import MAX_FAULTS, Faults, describe, summarise, text_faul
 from execd.core.flows.configs import rows_of
 from execd.core.flows.specs import FlowSpec
 from execd.core.masking import BLOT, MIN_SECRET_CHARS
-from execd.core.nodes import TYPES_BY_NAME
+from execd.core.nodes import type_named
 from execd.core.specs import ScriptSpec
 from execd.core.workflows import ExecutionSpec, StoredNode, WorkflowSpec
 
@@ -92,7 +92,7 @@ def places_of(spec: ExecutionSpec) -> Iterator[tuple[str, str]]:
 def _places_in(nodes: Iterable[StoredNode], where: str) -> Iterator[tuple[str, str]]:
     for index, node in enumerate(nodes):
         path = f"{where}[{index}]"
-        node_type = TYPES_BY_NAME[node.type]
+        node_type = type_named(node.type)
         spec = msgspec.convert(node.config, node_type.spec_type)
         yield from ((f"{path}.secrets.{variable}", name) for variable, name in node_type.secrets(spec).items())
         compiled = compile_value(node_type.templated(spec), path=path, faults=Faults())

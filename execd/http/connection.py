@@ -266,6 +266,7 @@ class Protocol(H11Protocol):
     """HTTP/1.1 and WebSocket, and nothing they could be upgraded to."""
 
     socket_config: Config
+    _brings_body = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore `Upgrade: h2c` and the HTTP/2 preface: they get an answer in HTTP/1.1."""
@@ -281,6 +282,17 @@ class Protocol(H11Protocol):
             # The client was told 1009; hypercorn would go on to read the rest of the message.
             await self.send(Closed())
 
+    async def _send_h11_event(self, event: Any) -> None:
+        """Say that the connection ends with an answer whose request was not read to its end: nobody should send the next one."""
+        if isinstance(event, h11.Response) and self._has_unread_body:
+            headers = [*(header for header in event.headers if header[0] != b"connection"), (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        await super()._send_h11_event(event)
+
+    @property
+    def _has_unread_body(self) -> bool:
+        return self._brings_body and self.connection.their_state is h11.SEND_BODY
+
     async def _create_stream(self, request: h11.Request) -> None:
         """Refuse here what would meet the application's answer half-way, or be decoded where nobody catches it."""
         is_garbled = any(name in _ASCII_HEADERS and not value.isascii() for name, value in request.headers)
@@ -288,6 +300,7 @@ class Protocol(H11Protocol):
         names = {name for name, _ in request.headers}
         # RFC 9112, section 6.1: both at once is how requests are smuggled past a proxy.
         is_doubled = b"transfer-encoding" in names and b"content-length" in names
+        self._brings_body = bool(names & {b"transfer-encoding", b"content-length"})
         if is_garbled or is_doubled or (is_upgrade and self.connection.trailing_data[0]):
             await self._send_error_response(400)
             await self.send(Closed())

@@ -7,8 +7,8 @@ from typing import Any
 from execd.core.flows.credentials import PLACES, TYPES
 from execd.core.flows.operators import ALL
 from execd.core.flows.retries import BACKOFFS, DEFAULT_ON, MAX_ATTEMPTS, MAX_DELAY_S
+from execd.core.flows.sizes import MAX_NODES
 from execd.core.flows.validator import METHODS
-from execd.core.flows.validator_own import MAX_NODES
 from execd.core.script_fields import MAX_NAME_CHARS
 from execd.http.openapi_refs import ref
 

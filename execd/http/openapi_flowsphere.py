@@ -117,18 +117,19 @@ FLOWSPHERE_SCHEMAS: dict[str, Any] = {
     "FlowsphereDone": _shape("FlowsphereDone", "Done.", "success", success=_FLAG),
     "FlowsphereStepBody": _shape(
         "FlowsphereStepBody", "A step to run by itself.", "config", "stepIndex", config=_CONFIG, stepIndex=_PLACE,
-        responses={"type": "array", "description": "`{id, status, body}` of earlier steps.", "items": _OBJECT},
-        userInput=_OBJECT,
+        responses={"type": "array", "description": "`{id, status, body, cookies}` of earlier steps.", "items": _OBJECT},
+        userInput=_OBJECT, row=_PLACE,
     ),
     "FlowsphereStep": _shape(
         "FlowsphereStep", "A step that is over; or, with `inputRequired`, what has to be asked first.", step=_PLACE, id=_TEXT,
         name=_TEXT, method=_TEXT, url=_TEXT, request=_OBJECT, response=_OBJECT, substitutions={"type": "array"},
         validations={"type": "array"}, duration={"type": "number"}, status={"enum": ["completed", "skipped", "failed"]},
         skipReason=_TEXT, error=_TEXT, inputRequired=_FLAG, prompts=_OBJECT,
+        secretPrompts={"type": "array", "items": _TEXT}, cookies={"type": "array"},
     ),
     "FlowsphereNodeBody": _shape(
         "FlowsphereNodeBody", "A node to run.", "node", "config", node=_OBJECT, config=_CONFIG,
-        mockResponses={"type": "object", "description": "Bodies by id of node."},
+        mockResponses={"type": "object", "description": "Bodies by id of node."}, row=_PLACE,
     ),
     "FlowsphereNode": _shape(
         "FlowsphereNode", "What came of it.", "success", success=_FLAG, response=_OBJECT, request=_OBJECT,

@@ -82,7 +82,7 @@ def decode_json(body: bytes | str) -> object:
         raise _no_json(f"is not UTF-8 at byte {error.start}") from None
     except (msgspec.DecodeError, ValueError) as error:
         words = str(error).encode(errors="replace").decode()[:100]
-        raise _no_json(f"cannot be read: {words[:1].lower()}{words[1:]}") from None
+        raise _no_json(f"cannot be read: {words.removeprefix('JSON is ')}") from None
     # So much nesting takes two characters a level; most bodies are shorter and need no look.
     if len(body) > 2 * MAX_JSON_DEPTH and is_nested_deeper(decoded, MAX_JSON_DEPTH):
         raise _no_json("is nested too deeply")

@@ -17,7 +17,7 @@ from execd.http.dialects.flowsphere_calls import write_log
 from execd.http.dialects.flowsphere_templates import TEMPLATES
 from tests.contract.test_flowsphere_end_to_end import SAMPLE, shop
 from tests.support.flow_page import FlowServer, now_utc, serve_flowsphere
-from tests.support.wild_server import Received
+from tests.support.wild_server import Received, answer
 
 pytestmark = pytest.mark.slow
 
@@ -304,3 +304,34 @@ async def test_a_secret_of_the_workspace_is_used_by_a_step_and_not_shown(tmp_pat
     assert server.api.requests[0].body == b'{"k":"s3cr3t-value"}'
     assert b"s3cr3t-value" not in found.content
     assert found.json()["request"]["body"] == {"k": "***"}
+
+
+async def test_a_step_alone_sees_a_row_of_data_and_the_cookies_it_is_given(tmp_path: Path) -> None:
+    """The first row unless another is named; cookies go to where they belong, from whoever kept them."""
+
+    async def serve(request: Received, stream: trio.abc.Stream) -> None:
+        headers = ("Set-Cookie: sid=1",) if request.target == "/login" else ()
+        body = json.dumps({"target": request.target, "cookie": request.headers.get("cookie")}).encode()
+        await stream.send_all(answer(body, headers=headers))
+
+    async with serve_flowsphere(tmp_path, serve) as server:
+        nodes = [server.node("login", "/login"), server.node("look", "/{{ .vars.name }}")]
+        config = {"data": {"csv": "name\nada\nbob"}, "variables": {"name": "nobody"}, "cookies": True, "nodes": nodes}
+
+        async def step(**body: Any) -> Any:
+            return (await server.post("/api/execute-step", {"config": config, "stepIndex": 1, **body})).json()
+
+        login = await step(stepIndex=0)
+        kept = {"id": "login", "status": 200, "body": {}, "cookies": login["cookies"]}
+        astray = {**kept, "cookies": [["http://elsewhere.example/", "sid=2", 0], "odd", [1], None, 7]}
+        found = [await step(responses=[kept]), await step(row=1), await step(responses=[astray]), await step(row=2)]
+        node = await server.post("/api/execute-node", {"config": config, "node": nodes[1], "row": 1})
+
+    assert [each.get("response", {}).get("body") for each in found] == [
+        {"target": "/ada", "cookie": "sid=1"},
+        {"target": "/bob", "cookie": None},
+        {"target": "/ada", "cookie": None},
+        None,
+    ]
+    assert found[3]["error"] == "Row 2 out of range (0-1)"
+    assert node.json()["response"]["body"]["target"] == "/bob"

@@ -377,6 +377,29 @@ async def test_who_goes_away_interrupts_the_run_unless_detached(is_detached: boo
     assert len(server.api.requests) == (2 if is_detached else 1)
 
 
+@pytest.mark.parametrize("leave", ["close", "reset", "half-close"])
+async def test_no_step_begins_after_its_client_has_left(leave: str, tmp_path: Path) -> None:
+    """However it leaves, in the middle of a long flow: what is in flight is the last that is sent."""
+    gate = Gate()
+
+    async def serve(request: Received, stream: trio.abc.Stream) -> None:
+        await (gate if request.target == "/gate" else shop)(request, stream)
+
+    async with serve_flowsphere(tmp_path, serve) as server:
+        nodes = [server.node(f"n{i}", "/gate" if i == 20 else "/echo") for i in range(200)]
+        async with server.stream({"config": {"nodes": nodes}}) as page:
+            await page.until("step_start")
+            execution_id = page.reader.frames[0].data["executionId"]
+            await gate.asked.wait()
+            await page.leave(leave)
+            await until_nobody_watches(server)
+        gate.opened.set()
+        status = await status_of(server, execution_id)
+
+    assert status is Status.INTERRUPTED
+    assert len(server.api.requests) == 21
+
+
 async def test_a_silence_is_no_bytes_on_the_wire(tmp_path: Path) -> None:
     """Not even an empty chunk, which would be the end of the response."""
     gate = Gate()

@@ -199,3 +199,87 @@ async def test_no_byte_that_is_left_has_a_secret(tmp_path: Path) -> None:
     check_silent("what was told", told)
     check_silent("the log", b"".join(second.log))
     check_files(data_dir)
+
+
+def asking_flow(url: str) -> dict[str, Any]:
+    """One answer is secret by its key, one because the step says so, and one may be seen."""
+    return {
+        "maskSecrets": True,
+        "data": [{"row": 1}, {"row": 2}],
+        "nodes": [
+            {
+                "id": "login",
+                "method": "POST",
+                "url": url,
+                "userPrompts": {"password": "Password:", "pin": "PIN:", "city": "City:"},
+                "secretPrompts": ["pin"],
+                "body": {"p": "{{ .input.password }}", "q": "{{ .input.pin }}", "c": "{{ .input.city }}"},
+                "headers": {"X-Pin": "Bearer {{ .input.pin }}"},
+            },
+            {"id": "skip", "method": "GET", "url": url, "conditions": [{"input": "password", "equals": "no"}]},
+            {
+                "id": "wrong",
+                "method": "GET",
+                "url": f"{url}?p={{{{ .input.password }}}}",
+                "validations": [{"jsonpath": ".again[1]", "equals": "{{ .input.pin }}"}, {"httpStatusCode": 204}],
+            },
+        ],
+    }
+
+
+async def answer_all(http: httpx2.AsyncClient, url: str) -> tuple[str, bytes]:
+    """Run the flow as FlowSphere's clients do; give its id and every byte that was told."""
+    told = b""
+    given = {"password": TYPED, "pin": KEY, "city": "Oslo"}
+    async with http.stream("POST", "/api/execute-stream", json={"config": asking_flow(url)}) as response:
+        execution_id = response.headers["X-Execution-Id"]
+        answered = 0
+        async for chunk in response.aiter_raw():
+            told += chunk
+            asked_for = told.count(b"event: input_required")
+            if asked_for > answered and told.endswith(b"\n\n"):
+                place = {"executionId": execution_id, "stepIndex": answered * 3}
+                assert (await http.post("/api/provide-input", json={**place, "userInput": given})).status_code == 200
+                answered += 1
+    return execution_id, told
+
+
+@pytest.mark.behaviour(28)
+async def test_no_byte_that_is_left_has_an_answer_that_a_flow_calls_secret(tmp_path: Path) -> None:
+    """Typed into FlowSphere's page, sent, quoted back, compared and failed with: it was used, and it is nowhere."""
+    data_dir = tmp_path / "data"
+    server = start(data_dir)
+    try:
+        headers = {"Authorization": f"Bearer {server.token}"}
+        async with (
+            echoing() as api,
+            httpx2.AsyncClient(base_url=server.url, headers=headers, trust_env=False, timeout=30) as http,
+        ):
+            with trio.fail_after(60):
+                execution_id, told = await answer_all(http, api.url())
+            paths = ("stream", "events?limit=1000", "result", "")
+            answers = [await http.get(f"/api/v1/executions/{execution_id}/{path}".rstrip("/")) for path in paths]
+            again = await http.get(f"/api/execute-stream/{execution_id}")
+            alone = {"config": {**asking_flow(api.url()), "data": None}, "stepIndex": 0}
+            asked_alone = await http.post("/api/execute-step", json=alone)
+            shown_alone = await http.post(
+                "/api/execute-step", json={**alone, "userInput": {"password": TYPED, "pin": KEY, "city": "Oslo"}}
+            )
+    finally:
+        server.stop()
+
+    posted = [request for request in api.requests if request.method == "POST"]
+    assert [json.loads(request.body) for request in posted] == [{"p": TYPED, "q": KEY, "c": "Oslo"}] * 3
+    assert told.count(b'"secretPrompts":["password","pin"]') == 2
+    assert b"Oslo" in told
+    assert asked_alone.json()["secretPrompts"] == ["password", "pin"]
+    shown = shown_alone.json()
+    assert shown["request"]["body"] == {"p": "***", "q": "***", "c": "Oslo"}
+    check_silent("a step alone", json.dumps([shown["request"], shown["substitutions"]]).encode(), but={FIXED})
+    for where, data in {"frames": told, "frames again": again.content, "the log": b"".join(server.log)}.items():
+        check_silent(where, data, but={FIXED})
+    for path, found in zip(paths, answers, strict=True):
+        assert found.status_code == 200
+        check_silent(path, found.content, but={FIXED})
+    for path in (path for path in data_dir.rglob("*") if path.is_file()):
+        check_silent(path.name, path.read_bytes(), but={FIXED})

@@ -14,6 +14,7 @@ from execd.ports import DefinitionLimits
 from tests.http.asgi import Answer
 from tests.http.doors import CONFIG, RUNTIMES, Door, make_door
 from tests.http.fake_engine import virtual_now
+from tests.support.flows import TRIGGER, drawn
 
 URL = "/api/v1/definitions"
 RUNS = "/api/v1/executions"
@@ -567,3 +568,25 @@ async def test_a_retry_that_is_sent_again_is_the_same_retry() -> None:
 
     assert first.json()["id"] == second.json()["id"]
     assert (other.status, other.json()["code"]) == (409, "idempotency_conflict")
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["script"], 7, True])
+async def test_a_kind_of_any_type_is_refused_by_name(kind: object) -> None:
+    """Whatever stands there, it is the caller's mistake."""
+    door = await make_door()
+    body = json.dumps({"kind": kind, "name": "x"}).encode()
+
+    for target, status in (("definitions/validate", 200), ("definitions", 400), ("executions", 400)):
+        answer = await door.ask("POST", f"/api/v1/{target}", body=body)
+        assert answer.status == status
+        assert answer.json()["errors"][0]["path"] == "kind"
+
+
+async def test_a_drawn_flow_can_be_validated() -> None:
+    """The types of its nodes are none that a workflow may name."""
+    door = await make_door()
+    body = {"kind": "reactflow", "name": "r", "data": drawn(TRIGGER)["data"]}
+
+    answer = await door.ask("POST", "/api/v1/definitions/validate", body=json.dumps(body).encode())
+
+    assert (answer.status, answer.json()["valid"]) == (200, True)

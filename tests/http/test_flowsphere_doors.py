@@ -259,6 +259,17 @@ async def test_odd_bodies_are_refused_in_the_shape_of_the_dialect(
         assert listed == []
 
 
+async def test_a_log_that_is_nested_too_deeply_is_refused() -> None:
+    """Writing it recurses, and no run makes such a log."""
+    door = await make_door()
+    body = b'{"executionLog":[' + b'{"a":' * 450 + b"1.0" + b"}" * 450 + b"]}"
+
+    answer = await door.ask("POST", "/api/save-log", body=body)
+
+    assert (answer.status, answer.json()["success"]) == (400, False)
+    assert "150 levels" in answer.json()["error"]
+
+
 async def test_bodies_of_this_dialect_may_be_larger_and_of_others_may_not() -> None:
     """A step brings all answers before it; nothing else needs so much."""
     door = await make_door()
@@ -322,7 +333,7 @@ async def test_no_config_is_an_error_of_the_server(
 async def test_the_page_is_served_from_its_folder_and_nothing_beside_it(tmp_path: Path) -> None:
     """FlowSphere's page needs no edit: its own files by relative paths, the API by the root of the same origin."""
     (tmp_path / "studio" / "js").mkdir(parents=True)
-    (tmp_path / "studio" / "index.html").write_text("<script src=js/main.js></script>")
+    (tmp_path / "studio" / "index.html").write_text("<head></head><script src=js/main.js></script>")
     (tmp_path / "studio" / "js" / "main.js").write_text("1")
     (tmp_path / "studio" / ".hidden.js").write_text("x")
     (tmp_path / "outside.js").write_text("x")
@@ -343,6 +354,11 @@ async def test_the_page_is_served_from_its_folder_and_nothing_beside_it(tmp_path
     )
     missing = {path: (await call(door.app, "GET", f"/flowsphere/{path}", headers={})).status for path in paths}
 
+    stop = await call(door.app, "GET", "/flowsphere/execd-stop.js", headers={})
+
+    assert page.body == b'<head><script src="execd-stop.js"></script></head><script src=js/main.js></script>'
+    assert (stop.status, stop.headers["content-type"]) == (200, script.headers["content-type"])
+    assert b'"/api/stop"' in stop.body
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "connect-src 'self'" in page.headers["content-security-policy"]
     assert (script.status, script.body) == (200, b"1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -344,3 +345,30 @@ async def test_a_request_with_two_lengths_is_refused() -> None:
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_stranger_is_refused_before_the_body_at_every_door() -> None:
+    """Ten megabytes of somebody who may not are never waited for, whichever way they are announced; and nobody sends the next
+    request on a connection that ends."""
+    async with open_server() as served:
+        rules = [rule for rule in served.door.app.url_map.iter_rules() if not rule.websocket]
+        bodies = [(rule, method) for rule in rules for method in (rule.methods or set()) & {"POST", "PUT", "PATCH"}]
+        found = {}
+        for rule, method in bodies:
+            target = re.sub(r"<[^>]*>", "x", rule.rule)
+            for announced in ("Content-Length: 1000000", "Transfer-Encoding: chunked"):
+                head = f"{method} {target} HTTP/1.1\r\nHost: {served.authority}\r\nContent-Type: application/json\r\n"
+                stream = await served.connect()
+                with trio.fail_after(5):
+                    await stream.send_all(f"{head}{announced}\r\n\r\n".encode())
+                    answer = await read_until(stream, b"\r\n\r\n") if rule.endpoint != "open_session" else b""
+                found[rule.endpoint, announced] = answer
+                await stream.aclose()
+
+    # Whoever signs in brings the credential in the body, which is small; engines elsewhere are refused in words of their own.
+    told = {
+        key: answer for key, answer in found.items() if key[0] not in {"open_session", "job_progress", "job_callback"}
+    }
+    assert {answer.split(b" ")[1] for answer in told.values()} == {b"401"}
+    assert all(b"connection: close" in answer.lower() for answer in told.values())
+    assert len(told) >= 50

@@ -7,6 +7,7 @@ button handles one more chunk.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -155,6 +156,15 @@ class PageStream:
 
     async def go_away(self) -> None:
         await self._stream.aclose()
+
+    async def leave(self, how: str) -> None:
+        """Close the connection, reset it, or close only our half."""
+        if how == "half-close":
+            await self._stream.send_eof()
+            return
+        if how == "reset":
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self._stream.socket.close()
 
 
 @dataclass

@@ -661,6 +661,10 @@ COOKIES = [
     ("http://h/", "sid=1; Max-Age=60", "http://h/", True),
     ("http://h/", "sid=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://h/", False),
     ("http://h/", "nonsense", "http://h/", False),
+    ("http://h/", f"sid=1; Max-Age={'9' * 400}", "http://h/", True),
+    ("http://h/", f"sid=1; Max-Age={'9' * 4000}", "http://h/", True),
+    ("http://h/", "sid=1; Expires=Thu, 01 Jan 99999 00:00:00 GMT", "http://h/", True),
+    ("http://h/", "sid=1; Expires=, , ,", "http://h/", True),
 ]
 
 
@@ -675,6 +679,16 @@ def test_a_later_cookie_takes_the_place_of_an_earlier_one() -> None:
     told = [Told("http://h/", line, 0.0) for line in ("a=1", "b=1", "a=2", "b=; Max-Age=0")]
 
     assert cookies_for("http://h/", told, now=1.0) == (("a", "2"),)
+
+
+def test_a_server_that_sets_cookies_without_end_is_read_to_the_last_ones() -> None:
+    """Each step reads all lines again: a thousand of each answer made a flow of sixty steps take minutes."""
+    told = [Told("http://h/", f"a{i}=1", 0.0) for i in range(10_000)]
+    lines = tuple(("http://h/", f"a{i}=1") for i in range(2000))
+    end = end_of({}, answer(b"{}", told_cookies=lines), keeping=Keeping(keeps_cookies=True))
+
+    assert [name for name, _ in cookies_for("http://h/", told, now=1.0)] == [f"a{i}" for i in range(9700, 10_000)]
+    assert [line for _, line, _ in end.output["cookies"]] == [f"a{i}=1" for i in range(1900, 2000)]
 
 
 def test_a_compressed_body_that_could_not_be_read_keeps_its_header() -> None:
@@ -711,6 +725,7 @@ def test_a_key_that_ends_in_braces_is_json_in_a_form() -> None:
         ("http://h/", "sid=1", "http://["),
         ("http://h/", f"sid={'x' * 5000}", "http://h/"),
         ("http://10.0.0.1/", "sid=1; Domain=0.0.1", "http://10.0.0.1/"),
+        ("http://h/", "sid=1\x01", "http://h/"),
     ],
 )
 def test_cookies_that_are_not_taken(told_by: str, line: str, url: str) -> None:

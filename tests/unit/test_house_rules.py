@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BESIDE_MODULES = [
     path
-    for folder in ("bench", "chaos", "examples", "scripts", "tests")
+    for folder in ("bench", "chaos", "examples", "fuzz", "scripts", "tests")
     for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
     if path.read_text() and not path.name.startswith("test_") and path.parent.name != "simulation"
 ]

@@ -27,6 +27,8 @@ from execd.core.flows.operators import ALL, ORDERINGS, OWN, holds_order
 from execd.core.flows.schemas import SchemaCheck, compile_schema
 
 IMPLICIT = ({"httpStatusCode": 200},)
+MAX_RULES = 1000
+"""Of one step, conditions and validations each: every one looks at an answer and is told with what it found."""
 SHOWN_VALUE_CHARS = 2000
 """Of a value in a message: a field may be a whole page."""
 

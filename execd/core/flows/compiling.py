@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from execd.core.event_parts import Prompt
 from execd.core.events import NodeId
-from execd.core.flows.configs import environment_of, prompts_of, rows_of, table_of, title_of, with_condition
+from execd.core.flows.configs import (
+    environment_of,
+    prompts_of,
+    rows_of,
+    secret_prompts_of,
+    table_of,
+    title_of,
+    with_condition,
+)
 from execd.core.flows.data_rows import read_rows
 from execd.core.flows.endings import Keeping
 from execd.core.flows.js_values import is_number, js_text
@@ -60,14 +70,14 @@ def step_ids(config: Mapping[str, Any]) -> tuple[NodeId, ...]:
     """Name the node of every step, `finally` included: its own id where that is a name, else `step-N`."""
     listed = [js_text(table_of(node).get("id", "")) for node in _listed(config)]
     taken = {name for name in listed if NODE_ID.fullmatch(name)}
-    found: list[NodeId] = []
+    found: dict[NodeId, None] = {}
     for index, name in enumerate(listed):
         if not NODE_ID.fullmatch(name) or name in found:
             name = f"step-{index + 1}"
             while name in taken:
                 name += "-"
             taken.add(name)
-        found.append(NodeId(name))
+        found[NodeId(name)] = None
     return tuple(found)
 
 
@@ -81,11 +91,21 @@ def options_of(config: Mapping[str, Any], *, start_step: int = 0) -> StepOptions
     )
 
 
-def compile_alone(config: Mapping[str, Any], node: Mapping[str, Any]) -> Step:
-    """Compile one step, of the config or beside it, to be run by itself."""
+def compile_alone(
+    config: Mapping[str, Any], node: Mapping[str, Any], *, replaced: frozenset[str] = frozenset()
+) -> Step:
+    """Compile one step, of the config or beside it, to be run by itself.
+
+    Args:
+        replaced: names whose values come with the moment: those of a row of data.
+    """
+    listed = [table_of(each) for each in _listed(config)]
     if config.get("honorLegacyKeys") is True:
-        node = with_condition(node, [table_of(each) for each in _listed(config)])
-    return Step(node, config, Reader(table_of(config.get("variables"))), index=0, options=options_of(config))
+        node = with_condition(node, listed)
+    unseen = frozenset(key for each in (*listed, node) for key in secret_prompts_of(each, config))
+    options = msgspec.structs.replace(options_of(config), unseen=unseen)
+    reader = Reader(table_of(config.get("variables")), replaced=replaced)
+    return Step(node, config, reader, index=0, options=options)
 
 
 def _listed(config: Mapping[str, Any]) -> list[Any]:
@@ -129,7 +149,7 @@ class _Chain:
         return index >= self._final_from
 
     def _prompt(self, index: int, node: Mapping[str, Any], made: list[Node]) -> Node:
-        unseen = rows_of(node.get("secretPrompts"))
+        unseen = secret_prompts_of(node, self._config)
         prompts = tuple(Prompt(key=key, label=text, secret=key in unseen) for key, text in prompts_of(node).items())
         wait_s: Any = self._config.get("promptTimeout")
         return Node(

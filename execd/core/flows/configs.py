@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from execd.core.flows.hiding import looks_secret
 from execd.core.flows.js_values import is_truthy, js_text
 
 _MERGED = ("timeout", "headers", "validations", "auth")
@@ -78,6 +79,14 @@ def merge_validations(node: Mapping[str, Any], defaults: Mapping[str, Any]) -> l
 def prompts_of(node: Mapping[str, Any]) -> dict[str, str]:
     """Give what a step asks people before it begins, by key."""
     return {key: js_text(text) for key, text in table_of(node.get("userPrompts")).items()}
+
+
+def secret_prompts_of(node: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the answers of a step that nobody may see: those it names, and where `maskSecrets` asks for it those whose key looks
+    like one."""
+    named = rows_of(node.get("secretPrompts"))
+    by_name = config.get("maskSecrets") is True
+    return tuple(key for key in prompts_of(node) if key in named or (by_name and looks_secret(key)))
 
 
 def title_of(node: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ Source: RFC 6265, sections 5.1 to 5.4. No list of public suffixes: a cookie for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -14,6 +15,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 MAX_COOKIES = 300
+MAX_TOLD = 3000
+"""Of all lines that set one, the last are read, before each step. Source: RFC 6265, section 6.1: what user agents keep at least."""
+MAX_TOLD_AT_ONCE = 100
+"""Of one answer and the redirects before it."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""A line with one of them is ignored. Source: RFC 6265bis, section 5.6."""
 MAX_COOKIE_CHARS = 4096
 """Source: RFC 6265, section 6.1: what user agents take at least."""
 
@@ -40,14 +47,14 @@ class Cookie(msgspec.Struct, frozen=True):
     """Unix seconds; None: with the run."""
 
 
-def cookies_for(url: str, told: Iterable[Told], *, now: float) -> tuple[tuple[str, str], ...]:
+def cookies_for(url: str, told: Sequence[Told], *, now: float) -> tuple[tuple[str, str], ...]:
     """Give the cookies to send, those of longer paths first."""
     parts = _split(url)
     if parts is None:
         return ()
     scheme, host, path = parts
     jar: dict[tuple[str, str, str], Cookie] = {}
-    for each in told:
+    for each in told[-MAX_TOLD:]:
         cookie = _read(each)
         if cookie is not None:
             jar.pop((cookie.name, cookie.domain, cookie.path), None)
@@ -81,7 +88,7 @@ def _read(told: Told) -> Cookie | None:
     parts = _split(told.url)
     pair, *rows = told.line.split(";")
     name, mark, value = pair.partition("=")
-    if parts is None or not mark or not name.strip() or len(told.line) > MAX_COOKIE_CHARS:
+    if parts is None or not mark or not name.strip() or len(told.line) > MAX_COOKIE_CHARS or _CONTROL.search(told.line):
         return None
     _, host, path = parts
     attributes = {key.strip().lower(): text.strip() for key, _, text in (row.partition("=") for row in rows)}
@@ -116,11 +123,11 @@ def _expiry(attributes: dict[str, str], at: float) -> float | None:
     """`Max-Age` wins over `Expires`."""
     try:
         return at + int(attributes["max-age"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         pass
     try:
         moment = parsedate_to_datetime(attributes["expires"].replace("-", " "))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

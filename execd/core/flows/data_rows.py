@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from execd.core.errors import InvalidRequestError
 
 MAX_ROWS = 10_000
 """As items of a `map`."""
+MAX_COLUMNS = 1000
+"""Of CSV: every row has a value for each."""
 
 
 class DataError(InvalidRequestError):
@@ -32,7 +35,8 @@ def read_rows(data: Any) -> tuple[dict[str, Any], ...] | None:
     else:
         raise DataError('data must be a list of objects, or {"csv": text}')
     if not 1 <= len(rows) <= MAX_ROWS:
-        raise DataError(f"data must have 1 to {MAX_ROWS} rows (got {len(rows)})")
+        found = f"more than {MAX_ROWS}" if len(rows) > MAX_ROWS else "none"
+        raise DataError(f"data must have 1 to {MAX_ROWS} rows (got {found})")
     return rows
 
 
@@ -40,7 +44,12 @@ def _read_csv(text: str) -> tuple[dict[str, Any], ...]:
     """Values stay texts; a row shorter than the line of names lacks the rest."""
     try:
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), restkey="", strict=True)
-        rows = [{name: value for name, value in row.items() if name and value is not None} for row in reader]
+        if len(reader.fieldnames or ()) > MAX_COLUMNS:
+            raise DataError(f"data.csv must have at most {MAX_COLUMNS} columns")
+        rows = [
+            {name: value for name, value in row.items() if name and value is not None}
+            for row in islice(reader, MAX_ROWS + 1)
+        ]
     except csv.Error as error:
         raise DataError(f"data.csv cannot be read: {error}") from None
     if not reader.fieldnames or len(set(reader.fieldnames)) < len(reader.fieldnames):

@@ -20,11 +20,13 @@ from execd.core.calls import (
 )
 from execd.core.flows.answers import read_body, read_headers
 from execd.core.flows.checks import Checks
+from execd.core.flows.configs import table_of
+from execd.core.flows.cookies import MAX_TOLD_AT_ONCE
 from execd.core.flows.error_texts import error_text
 from execd.core.flows.hiding import hide_in_request, hide_named, hide_substitution
 from execd.core.flows.js_values import js_text
 from execd.core.flows.moments import Response
-from execd.core.flows.placeholders import Notes, Substitution
+from execd.core.flows.placeholders import MAX_ORIGINAL_CHARS, Notes, Substitution
 from execd.core.flows.references import values_at
 from execd.core.flows.retries import RetryRule
 from execd.core.http_answers import cut_text
@@ -32,8 +34,15 @@ from execd.core.masking import BLOT, Mask
 
 MAX_SHOWN_BYTES = 64 * 1024
 """Of a value that stands in the journal already, or was made of such: what was inserted, what a check looked at."""
+MAX_SHOWN_METHOD_CHARS = 100
 MAX_SHOWN_BODY_BYTES = 256 * 1024
 """Of a request's body, as it is shown; it is sent whole."""
+MAX_RECORDS = 1000
+"""Of what was inserted; of the rest it is said how many there are."""
+MAX_RECORDS_BYTES = 512 * 1024
+"""Of the values in them together, and of those that a step's checks looked at."""
+MAX_MESSAGE_CHARS = 64 * 1024
+"""Of all that a step's checks have to say."""
 _MAY_GROW = 6
 """A byte of a body is at most so many of JSON."""
 
@@ -59,6 +68,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     secrets: tuple[str, ...] = ()
     """Values of declared secrets in it: hidden in everything that is kept."""
+    unseen: tuple[str, ...] = ()
+    """Answers that nobody may see: hidden in what is shown of the request, and not in the response, which a client sends back
+    for the steps after it."""
 
 
 def conclude_step(
@@ -84,15 +96,17 @@ def conclude_step(
     response, shown = _read(result, wanted)
     verdicts, message = checks.judge(response)
     record["response"] = shown | ({"headers": hide_named(shown["headers"])} if keeping.hides_named else {})
-    record["validations"] = [_small(verdict) for verdict in verdicts]
+    record["validations"] = _within_room(verdicts)
     record["duration"] = round(result.duration_ms / 1000, 3)
     if keeping.keeps_cookies and result.told_cookies:
-        record["cookies"] = [[url, line, at.timestamp()] for url, line in result.told_cookies]
+        told = result.told_cookies[-MAX_TOLD_AT_ONCE:]
+        record["cookies"] = [[url, line, at.timestamp()] for url, line in told]
     record = mask.value(record)
     if message is None:
         return succeeded(record)
     wants_more = retry.wants_status(result.status)
-    return failed("http", "validation", mask.text(message), is_final=not wants_more, details={"step": record})
+    text = mask.text(message)[:MAX_MESSAGE_CHARS]
+    return failed("http", "validation", text, is_final=not wants_more, details={"step": record})
 
 
 def _without_answer(failure: CallFailure, sent: Sent, record: dict[str, Any], mask: Mask, retry: RetryRule) -> CallEnd:
@@ -135,17 +149,22 @@ def _kept_body(body: Any, size: int, *, is_cut: bool) -> dict[str, Any]:
 def describe_sent(sent: Sent, keeping: Keeping) -> dict[str, Any]:
     """Give what is kept of a request."""
     request = hide_in_request(sent.request) if keeping.hides_named else dict(sent.request)
-    request |= _cut_request_body(request["body"])
+    request |= _cut_request_head(request) | _cut_request_body(request["body"])
     record: dict[str, Any] = {
         "request": request,
         "substitutions": _records(sent.substitutions, request["url"], keeping),
     }
+    if len(sent.substitutions) > MAX_RECORDS:
+        record["substitutions_left_out"] = len(sent.substitutions) - MAX_RECORDS
     if sent.unknown:
-        record["unknown"] = sorted(set(sent.unknown))[:100]
-    return record
+        record["unknown"] = sorted({text[:MAX_ORIGINAL_CHARS] for text in sent.unknown})[:100]
+    shown: dict[str, Any] = Mask(sent.unseen).value(record) if sent.unseen else record
+    return shown
 
 
-def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) -> dict[str, Any]:
+def describe_failure(
+    merged: Mapping[str, Any], notes: Notes, keeping: Keeping, *, unseen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Give what is kept of a step that could not be made: the request as far as it is written, and what was replaced."""
     request = {
         "method": js_text(merged.get("method", UNSET)),
@@ -153,15 +172,28 @@ def describe_failure(merged: Mapping[str, Any], notes: Notes, keeping: Keeping) 
         "headers": merged.get("headers") or {},
         "body": merged.get("body") or {},
     }
-    sent = Sent(request=request, substitutions=notes.made, unknown=notes.unknown, method="", timeout_s=0)
+    sent = Sent(request=request, substitutions=notes.made, unknown=notes.unknown, method="", timeout_s=0, unseen=unseen)
     secrets = [each.value for each in notes.made if each.type == "secret" and isinstance(each.value, str)]
     masked: dict[str, Any] = Mask(secrets).value(describe_sent(sent, keeping))
     return masked
 
 
 def _records(made: Sequence[Substitution], url: str, keeping: Keeping) -> list[dict[str, Any]]:
-    records = [_small(each.record | ({"value": BLOT} if each.type == "secret" else {})) for each in made]
+    listed = [each.record | ({"value": BLOT} if each.type == "secret" else {}) for each in made[:MAX_RECORDS]]
+    records = _within_room(listed)
     return [hide_substitution(record, url=url) for record in records] if keeping.hides_named else records
+
+
+def _within_room(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out values that are large, or that come when there is no room for more."""
+    room = MAX_RECORDS_BYTES
+    kept = []
+    for record in map(_small, records):
+        value = record.get("value")
+        size = len(msgspec.json.encode(value)) if isinstance(value, str | list | dict) else 0
+        kept.append(record if size <= room else {**record, "value": None, "truncated": True})
+        room -= size if size <= room else 0
+    return kept
 
 
 def _small(record: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +206,24 @@ def _small(record: dict[str, Any]) -> dict[str, Any]:
     if len(msgspec.json.encode(value)) <= MAX_SHOWN_BYTES:
         return record
     return {**record, "value": None, "truncated": True}
+
+
+def _cut_request_head(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut what no server takes anyway."""
+    cut: dict[str, Any] = {}
+    for name, room in (("method", MAX_SHOWN_METHOD_CHARS), ("url", MAX_SHOWN_BYTES)):
+        if len(request[name]) > room:
+            cut |= {name: request[name][:room], "truncated": True}
+    headers = request["headers"]
+    if len(msgspec.json.encode(headers)) > MAX_SHOWN_BYTES:
+        kept: dict[str, Any] = {}
+        room = MAX_SHOWN_BYTES
+        for name, value in table_of(headers).items():
+            room -= len(msgspec.json.encode({name: value}))
+            if room >= 0:
+                kept[name] = value
+        cut |= {"headers": kept, "truncated": True}
+    return cut
 
 
 def _cut_request_body(body: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from msgspec import UNSET
@@ -14,6 +15,10 @@ MAX_ERRORS = 1000
 """Told at most: a config of a million wrong fields would otherwise make an answer larger than itself."""
 MAX_SHOWN_CHARS = 200
 """Of a text that the config has, in a message."""
+
+
+class EnoughError(Exception):
+    """So many errors were found that nobody reads more: looking ends here."""
 
 
 class Place:
@@ -49,9 +54,9 @@ class ConfigErrors:
         keys: Mapping[str, Any] | None = None,
         suggestion: str | None = None,
     ) -> None:
-        """Note one; `keys` say which node it is about."""
+        """Note one; `keys` say which node it is about. Raises EnoughError when there are enough."""
         if len(self.found) >= MAX_ERRORS:
-            return
+            raise EnoughError
         error: dict[str, Any] = {"field": field, "message": message, "type": kind}
         if category is not None:
             error["category"] = category
@@ -66,6 +71,6 @@ def shown(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "..."
 
 
-def ids_suggestion(ids: list[str]) -> str:
+def ids_suggestion(ids: Collection[str]) -> str:
     """List the ids there are."""
-    return f"Valid node IDs: {', '.join(ids[:100])}"
+    return f"Valid node IDs: {', '.join(shown(name) for name in islice(ids, 100))}"

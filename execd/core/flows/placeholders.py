@@ -14,20 +14,26 @@ The result is text, by JavaScript's rules. What is no placeholder, or names noth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from execd.core.flows.field_paths import compile_path
-from execd.core.flows.js_values import is_missing, is_truthy, js_text
+from execd.core.flows.js_values import is_missing, is_truthy, js_text, json_text
 from execd.core.flows.moments import Moment, Response, StepError
 
 MAX_TEXT_CHARS = 16 * 1024 * 1024
-"""Of one text with its placeholders replaced: what is inserted many times grows without anybody meaning it."""
+"""Of what is put into the texts of one step, and of what a config's variables put into all its texts: what is inserted many
+times grows without anybody meaning it."""
+MAX_PLACEHOLDERS = 50_000
+"""Of one config; each is a kilobyte while the flow runs. FlowSphere's largest samples have some hundred."""
+MAX_ORIGINAL_CHARS = 200
+"""Of a placeholder as it is written, where it is told."""
 
-_WS = r"\s*"
+TOO_MANY = f"Config must have at most {MAX_PLACEHOLDERS} placeholders"
+
 _FIRST = re.compile(
     r"\{\{\s*(?:(?P<new>\$guid|\$timestamp)|\.(?P<kind>vars|env|secrets)\.(?P<word>[A-Za-z0-9_]+))\s*\}\}"
 )
@@ -36,7 +42,6 @@ _SECOND = re.compile(
     r"|\.responses\.(?P<id>[A-Za-z0-9_-]+)"
     r"(?:\.\$(?P<part>status|time|headers\.(?P<header>[A-Za-z0-9_-]+))|(?P<path>(?:\.[A-Za-z0-9_\[\]-]+)*)))\s*\}\}"
 )
-_LEFT_OVER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 class Substitution(msgspec.Struct, frozen=True):
@@ -49,7 +54,8 @@ class Substitution(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> dict[str, Any]:
-        return {"original": self.original, "value": self.value, "type": self.type, "path": self.path}
+        original = self.original[:MAX_ORIGINAL_CHARS]
+        return {"original": original, "value": self.value, "type": self.type, "path": self.path}
 
 
 class Notes:
@@ -59,6 +65,13 @@ class Notes:
         self.made: list[Substitution] = []
         self.unknown: list[str] = []
         """Placeholders that name nothing, as they are written."""
+        self._left_chars = MAX_TEXT_CHARS
+
+    def take_room(self, text_chars: int, *, path: str) -> None:
+        """Count what is put into a text. Raises StepError when the step's texts have grown too large."""
+        self._left_chars -= text_chars
+        if self._left_chars < 0:
+            raise StepError(f"The text of {path} grew over {MAX_TEXT_CHARS} characters, with the texts before it")
 
 
 class Placeholder(msgspec.Struct, frozen=True):
@@ -94,8 +107,6 @@ class Template:
         made = list(self._constants)
         pieces = [part if isinstance(part, str) else self._replace(part, moment, made, notes) for part in self._parts]
         self._note(notes, made)
-        if sum(map(len, pieces)) > MAX_TEXT_CHARS:
-            raise StepError(f"The text of {self._path} grew over {MAX_TEXT_CHARS} characters")
         return "".join(pieces)
 
     def value(self, moment: Moment, notes: Notes) -> Any:
@@ -107,6 +118,8 @@ class Template:
         if value is UNSET:
             notes.unknown.append(part.original)
             return part.original
+        if isinstance(value, str | list | dict):
+            notes.take_room(len(json_text(value)), path=self._path)
         self._note(notes, [Substitution(part.original, value, part.type, self._path)])
         return value
 
@@ -116,7 +129,9 @@ class Template:
             notes.unknown.append(part.original)
             return part.original
         made.append(Substitution(part.original, value, part.type, self._path))
-        return js_text(value)
+        text = js_text(value)
+        notes.take_room(len(text), path=self._path)
+        return text
 
     def _note(self, notes: Notes, made: list[Substitution]) -> None:
         """In the order of the passes."""
@@ -135,16 +150,19 @@ class Reader:
     def __init__(self, variables: Mapping[str, Any], *, replaced: frozenset[str] = frozenset()) -> None:
         self._variables = variables
         self._replaced = replaced
+        self._left_chars = MAX_TEXT_CHARS
+        self._left_count = MAX_PLACEHOLDERS
 
     def template(self, text: str, path: str) -> Template | None:
-        """Read a text; None for one that holds nothing to replace."""
+        """Read a text; None for one that holds nothing to replace. Raises StepError when the config has too many."""
         if "{{" not in text:
             return None
         constants: list[Substitution] = []
         parts: list[Part] = []
         for piece in self._first_pass(text, path, constants):
             parts += _second_pass(piece) if isinstance(piece, str) else [piece]
-        unknown = [found for part in parts if isinstance(part, str) for found in _LEFT_OVER.findall(part)]
+        unknown = [found for part in parts if isinstance(part, str) for found in _left_over(part)]
+        self._count(len(constants) + len(unknown) + sum(not isinstance(part, str) for part in parts))
         if not constants and not unknown and all(isinstance(part, str) for part in parts):
             return None
         if not self._has_type(parts, constants, text):
@@ -181,7 +199,16 @@ class Reader:
         if word not in self._variables:
             return original
         constants.append(Substitution(original, self._variables[word], "variable", path))
-        return js_text(self._variables[word])
+        text = js_text(self._variables[word])
+        self._left_chars -= len(text)
+        if self._left_chars < 0:
+            raise StepError(f"The variables put more than {MAX_TEXT_CHARS} characters into the texts of this flow")
+        return text
+
+    def _count(self, found: int) -> None:
+        self._left_count -= found
+        if self._left_count < 0:
+            raise StepError(TOO_MANY)
 
 
 def _guid(original: str) -> Placeholder:
@@ -255,6 +282,15 @@ def _response(moment: Moment, node: str) -> Response:
     if found is None:
         raise StepError(f"Could not find response for node: {node}")
     return found
+
+
+def _left_over(text: str) -> Iterator[str]:
+    """Give what looks like a placeholder and is none. Without a regular expression: on text that opens and never closes it
+    would look at the rest again and again."""
+    place = text.find("{{")
+    while place >= 0 and (end := text.find("}}", place + 2)) >= 0:
+        yield text[place : end + 2][:MAX_ORIGINAL_CHARS]
+        place = text.find("{{", end + 2)
 
 
 def _joined(parts: list[Part]) -> list[Part]:

@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from execd.core.calls import CallEnd, CallFailure, HttpCall, HttpResult, ReadCall
 from execd.core.flows.bodies import BODY_METHODS, JSON, Encoded, encode_body
-from execd.core.flows.checks import Checks
+from execd.core.flows.checks import MAX_RULES, Checks
 from execd.core.flows.conditions import Condition, compile_conditions, skip_reason, start_step_reason
 from execd.core.flows.configs import merge_node, rows_of, table_of
 from execd.core.flows.cookies import Told, cookies_for
@@ -28,8 +28,9 @@ from execd.core.flows.js_values import is_truthy, js_text, leading_number
 from execd.core.flows.moments import Moment, StepError
 from execd.core.flows.placeholders import Notes, Reader
 from execd.core.flows.retries import read_rule
-from execd.core.flows.trees import compile_tree
+from execd.core.flows.trees import Render, compile_tree
 from execd.core.flows.wire_urls import wire_url
+from execd.core.masking import Mask
 
 DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
@@ -39,6 +40,8 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of an answer, as checks see it. Less is kept of it, and what later steps read."""
 MAX_REDIRECTS = 21
 """As the original's client has it."""
+MAX_REASON_CHARS = 10_000
+"""Of why a step is skipped, which quotes what was compared."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 ACCEPT = "application/json, text/plain, */*"
 
@@ -53,6 +56,8 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True):
     keeping: Keeping = Keeping()
     start_step: int = 0
     """The steps before it are skipped; from 0."""
+    unseen: frozenset[str] = frozenset()
+    """Answers that nobody may see, where no journal's own mask hides them."""
 
 
 class SkipStep(msgspec.Struct, frozen=True):
@@ -90,16 +95,27 @@ class Step:
         self._is_before_start = index < options.start_step
         self._options = options
         self._wanted = wanted
-        self._conditions: Sequence[Condition] = compile_conditions(
-            node.get("conditions"), reader, table_of(config.get("variables"))
-        )
-        self._renders = [
-            (key, render)
-            for key, value in merged.items()
-            if (render := compile_tree(value, key, reader, keeps_types=options.typed and key == "body")) is not None
-        ]
-        self.checks = Checks(rows_of(merged.get("validations")))
+        self._fault: StepError | None = None
+        """Why it can never be made."""
+        self._conditions: Sequence[Condition] = ()
+        self._renders: list[tuple[str, Render]] = []
+        try:
+            self._compile(node, reader, table_of(config.get("variables")))
+        except StepError as error:
+            self._fault = error
+        self.checks = Checks(rows_of(merged.get("validations"))[:MAX_RULES])
         self.retry = read_rule(node.get("retry"))
+
+    def _compile(self, node: Mapping[str, Any], reader: Reader, variables: Mapping[str, Any]) -> None:
+        for name in ("conditions", "validations"):
+            if len(rows_of(self._merged.get(name))) > MAX_RULES:
+                raise StepError(f"A step must have at most {MAX_RULES} {name}")
+        self._conditions = compile_conditions(node.get("conditions"), reader, variables)
+        typed = self._options.typed
+        for key, value in self._merged.items():
+            render = compile_tree(value, key, reader, keeps_types=typed and key == "body")
+            if render is not None:
+                self._renders.append((key, render))
 
     def begin(self, moment: Moment, told: Sequence[Told], at: datetime) -> ReadCall | SkipStep | FailStep:
         """Say whether and how the step begins.
@@ -112,16 +128,25 @@ class Step:
         try:
             reason = self.skip_reason(moment)
             if reason is not None:
-                return SkipStep(reason)
+                unseen = self._unseen(moment)
+                return SkipStep((Mask(unseen).text(reason) if unseen else reason)[:MAX_REASON_CHARS])
             self._render(fields, moment, notes)
-            return self._call(fields, notes, told, at)
+            return self._call(fields, notes, told, at, unseen=self._unseen(moment))
         except StepError as error:
-            return FailStep(error.message, describe_failure(fields, notes, self._options.keeping))
+            return FailStep(
+                error.message,
+                describe_failure(fields, notes, self._options.keeping, unseen=self._unseen(moment)),
+            )
+
+    def _unseen(self, moment: Moment) -> tuple[str, ...]:
+        return tuple(js_text(moment.input[key]) for key in self._options.unseen if key in moment.input)
 
     def skip_reason(self, moment: Moment) -> str | None:
         """Give why the step is skipped; None if it runs. Raises StepError."""
         if self._is_before_start:
             return start_step_reason(self._options.start_step)
+        if self._fault is not None:
+            raise self._fault
         return skip_reason(self._conditions, moment)
 
     def _render(self, fields: dict[str, Any], moment: Moment, notes: Notes) -> None:
@@ -131,7 +156,9 @@ class Step:
         if notes.unknown and self._options.strict:
             raise StepError(f"Unknown placeholder: {notes.unknown[0]}")
 
-    def _call(self, fields: Mapping[str, Any], notes: Notes, told: Sequence[Told], at: datetime) -> ReadCall:
+    def _call(
+        self, fields: Mapping[str, Any], notes: Notes, told: Sequence[Told], at: datetime, *, unseen: tuple[str, ...]
+    ) -> ReadCall:
         method, shown_url = js_text(fields.get("method", "GET")), js_text(fields.get("url", ""))
         url = wire_url(shown_url)
         fault = url_fault(url)
@@ -149,6 +176,7 @@ class Step:
             method=method.upper(),
             timeout_s=timeout_s,
             secrets=tuple(each.value for each in notes.made if each.type == "secret" and isinstance(each.value, str)),
+            unseen=unseen,
         )
         cookies = cookies_for(url, told, now=at.timestamp()) if self._options.keeping.keeps_cookies else ()
         call = HttpCall(

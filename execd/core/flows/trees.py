@@ -12,6 +12,18 @@ Render = Callable[[Moment, Notes], Any]
 
 MAX_DEPTH = 100
 """Deeper parts are left as they are: nobody writes them by hand, and reading recurses."""
+MAX_PATH_CHARS = 500
+"""Of a path that goes on: every placeholder below keeps its own, and long keys could make a million of them a gigabyte."""
+MAX_KEY_CHARS = 200
+
+
+def below(path: str, part: str | int) -> str:
+    """Give the path of a field or an item; too far down it is that of what is around it."""
+    if len(path) > MAX_PATH_CHARS:
+        return path
+    if isinstance(part, int):
+        return f"{path}[{part}]"
+    return f"{path}.{part[:MAX_KEY_CHARS]}" if path else part[:MAX_KEY_CHARS]
 
 
 def compile_tree(value: Any, path: str, reader: Reader, *, keeps_types: bool = False, depth: int = 0) -> Render | None:
@@ -27,9 +39,8 @@ def compile_tree(value: Any, path: str, reader: Reader, *, keeps_types: bool = F
     if depth >= MAX_DEPTH or not isinstance(value, list | tuple | Mapping):
         return None
     if isinstance(value, Mapping):
-        prefix = f"{path}." if path else ""
         rows = [
-            (key, item, compile_tree(item, f"{prefix}{key}", reader, keeps_types=keeps_types, depth=depth + 1))
+            (key, item, compile_tree(item, below(path, key), reader, keeps_types=keeps_types, depth=depth + 1))
             for key, item in value.items()
         ]
         if all(render is None for _, _, render in rows):
@@ -38,7 +49,7 @@ def compile_tree(value: Any, path: str, reader: Reader, *, keeps_types: bool = F
             key: item if render is None else render(moment, notes) for key, item, render in rows
         }
     items = [
-        (item, compile_tree(item, f"{path}[{index}]", reader, keeps_types=keeps_types, depth=depth + 1))
+        (item, compile_tree(item, below(path, index), reader, keeps_types=keeps_types, depth=depth + 1))
         for index, item in enumerate(value)
     ]
     if all(render is None for _, render in items):

@@ -7,15 +7,19 @@ conditions on the status alone. What it does not notice is listed by `warnings`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
 from execd.core.flows.configs import rows_of, table_of
-from execd.core.flows.faults import STRUCTURE, VALUE, ConfigErrors, Place, ids_suggestion, shown
+from execd.core.flows.faults import STRUCTURE, VALUE, ConfigErrors, EnoughError, Place, ids_suggestion, shown
 from execd.core.flows.js_values import is_number, is_truthy, js_text, kind_of
+from execd.core.flows.placeholders import MAX_PLACEHOLDERS, TOO_MANY
+from execd.core.flows.sizes import size_fault
+from execd.core.flows.trees import below
 from execd.core.flows.validator_own import check_own_keys
 from execd.core.flows.validator_rules import check_condition, check_validations
 
@@ -23,7 +27,6 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _SPECIAL = frozenset({"http", "https", "ws", "wss", "ftp"})
 _BAD_HOST = re.compile(r"[\s<>^|%\x00-\x1f\x7f]")
-_PLACEHOLDER = re.compile(r"\{\{([^}]+)\}\}")
 _DYNAMIC = frozenset({"$guid", "$timestamp"})
 _STARTS = (".responses.", ".vars.", ".input.", ".env.", ".secrets.")
 _FORMATS = (
@@ -51,6 +54,15 @@ def validate(config: Any, *, takes_json_text: bool = False) -> list[dict[str, An
     if not nodes:
         errors.add("nodes", "Config must have at least one node", STRUCTURE, category=STRUCTURE)
         return errors.found
+    if too_large := size_fault(config):
+        errors.add(*too_large, STRUCTURE, category=STRUCTURE)
+        return errors.found
+    with suppress(EnoughError):
+        _check_all(config, errors, takes_json_text=takes_json_text)
+    return errors.found
+
+
+def _check_all(config: Mapping[str, Any], errors: ConfigErrors, *, takes_json_text: bool) -> None:
     _check_variables(config, errors)
     _check_defaults(config, errors)
     places = list(_places(config))
@@ -62,7 +74,8 @@ def validate(config: Any, *, takes_json_text: bool = False) -> list[dict[str, An
             _check_body(node, defaults, place, errors)
         _check_rules(node, place, ids, errors)
     check_own_keys(config, errors)
-    return errors.found
+    if sum(text.count("{{") for _, text in _texts_in(config, "")) > MAX_PLACEHOLDERS:
+        errors.add("nodes", TOO_MANY, STRUCTURE, category=STRUCTURE)
 
 
 def _places(config: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
@@ -127,10 +140,9 @@ def is_url(text: str) -> bool:
     return bool(parts.hostname) and _BAD_HOST.search(parts.netloc) is None
 
 
-def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErrors) -> list[str]:
-    """Check the ids of all nodes, and give those there are."""
-    seen: list[str] = []
-    known: set[str] = set()
+def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErrors) -> Collection[str]:
+    """Check the ids of all nodes, and give those there are: in their order, and quick to look one up in."""
+    seen: dict[str, None] = {}
     for place, node in places:
         identifier = node.get("id", UNSET)
         field = f"{place.path}.id"
@@ -141,14 +153,13 @@ def _check_ids(places: list[tuple[Place, Mapping[str, Any]]], errors: ConfigErro
             errors.add(place.path, 'Each node must have an "id" field', STRUCTURE, category=STRUCTURE, keys=keys)
         elif not isinstance(identifier, str):
             errors.add(field, 'Node "id" must be a string', STRUCTURE, category=STRUCTURE, keys=place.keys)
-        elif identifier in known:
+        elif identifier in seen:
             text = f'Duplicate node ID: "{shown(identifier)}"'
             hint = "Each node must have a unique ID"
             errors.add(field, text, "duplicate", category=VALUE, keys=place.keys, suggestion=hint)
         else:
-            seen.append(identifier)
-            known.add(identifier)
-    return seen
+            seen[identifier] = None
+    return seen.keys()
 
 
 def _check_request(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> None:
@@ -157,7 +168,7 @@ def _check_request(node: Mapping[str, Any], place: Place, errors: ConfigErrors) 
     _check_headers(node, place, errors)
 
 
-def _check_rules(node: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors) -> None:
+def _check_rules(node: Mapping[str, Any], place: Place, ids: Collection[str], errors: ConfigErrors) -> None:
     _check_prompts(node, place, errors)
     _check_conditions(node, place, ids, errors)
     check_validations(node, place, errors)
@@ -222,7 +233,7 @@ def _check_prompts(node: Mapping[str, Any], place: Place, errors: ConfigErrors) 
             errors.add(f"{field}.{name}", f'Prompt for "{name}" must be a string', "type", keys=place.keys)
 
 
-def _check_conditions(node: Mapping[str, Any], place: Place, ids: list[str], errors: ConfigErrors) -> None:
+def _check_conditions(node: Mapping[str, Any], place: Place, ids: Collection[str], errors: ConfigErrors) -> None:
     conditions = node.get("conditions", UNSET)
     field = f"{place.path}.conditions"
     if isinstance(conditions, list):
@@ -252,10 +263,10 @@ def _texts_in(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]
         yield path, value
     elif isinstance(value, Mapping) and depth < 100:
         for key, item in value.items():
-            yield from _texts_in(item, f"{path}.{shown(key)}" if path else shown(key), depth + 1)
+            yield from _texts_in(item, below(path, shown(key)), depth + 1)
     elif isinstance(value, list) and depth < 100:
         for index, item in enumerate(value):
-            yield from _texts_in(item, f"{path}[{index}]", depth + 1)
+            yield from _texts_in(item, below(path, index), depth + 1)
 
 
 def _check_braces(path: str, text: str, place: Place, errors: ConfigErrors) -> None:
@@ -268,9 +279,20 @@ def _check_braces(path: str, text: str, place: Place, errors: ConfigErrors) -> N
     errors.add(f"{place.path}.{path}", message, "format", category=VALUE, keys=place.keys, suggestion=hint)
 
 
-def _check_placeholders(text: str, place: Place, ids: list[str], errors: ConfigErrors) -> None:
-    for found in _PLACEHOLDER.finditer(text):
-        content = found[1].strip()
+def _placeholders_in(text: str) -> Iterator[str]:
+    """Give what stands between `{{` and the next brace that closes, if that is two of them. Without a regular expression, which
+    would look for that brace again and again."""
+    start = text.find("{{")
+    while start >= 0 and (end := text.find("}", start + 2)) >= 0:
+        if end > start + 2 and text.startswith("}}", end):
+            yield text[start : end + 2]
+            end += 2
+        start = text.find("{{", end)
+
+
+def _check_placeholders(text: str, place: Place, ids: Collection[str], errors: ConfigErrors) -> None:
+    for written in _placeholders_in(text):
+        content = written[2:-2].strip()
         if content.startswith(".responses."):
             name = content.split(".")[2]
             if name not in ids:

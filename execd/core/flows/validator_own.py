@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from execd.core.flows.checks import MAX_RULES
 from execd.core.flows.configs import environment_of, rows_of, table_of
 from execd.core.flows.credentials import PLACES, TYPES
 from execd.core.flows.data_rows import DataError, read_rows
@@ -14,7 +15,6 @@ from execd.core.flows.faults import STRUCTURE, ConfigErrors, Place, shown
 from execd.core.flows.js_values import is_number
 from execd.core.flows.retries import BACKOFFS, LOST, MAX_ATTEMPTS, MAX_DELAY_S, NETWORK, TIMEOUT
 
-MAX_NODES = 10_000
 SWITCHES = ("typed", "strict", "cookies", "maskSecrets", "honorLegacyKeys")
 _REASONS = (NETWORK, TIMEOUT, LOST)
 _AUTH_FIELDS = {"basic": ("username", "password"), "bearer": ("token",), "api_key": ("name", "value", "in")}
@@ -31,8 +31,6 @@ def check_own_keys(config: Mapping[str, Any], errors: ConfigErrors) -> None:
     final = config.get("finally", UNSET)
     if final is not UNSET and not isinstance(final, list):
         errors.add("finally", "finally must be an array of nodes", "type")
-    if len(config["nodes"]) + len(rows_of(final)) > MAX_NODES:
-        errors.add("nodes", f"Config must have at most {MAX_NODES} nodes", STRUCTURE, category=STRUCTURE)
     if "promptTimeout" in config and not _is_positive(config["promptTimeout"]):
         errors.add("promptTimeout", "promptTimeout must be a positive number (seconds)", "type")
     _check_auth(config, "auth", {}, errors)
@@ -54,6 +52,10 @@ def _check_node(node: Mapping[str, Any], place: Place, errors: ConfigErrors) -> 
     if "continueOnError" in node and not isinstance(node["continueOnError"], bool):
         field = f"{place.path}.continueOnError"
         errors.add(field, "continueOnError must be true or false", "type", keys=place.keys)
+    for name in ("conditions", "validations"):
+        if len(rows_of(node.get(name))) > MAX_RULES:
+            text = f"A step must have at most {MAX_RULES} {name}"
+            errors.add(f"{place.path}.{name}", text, STRUCTURE, keys=place.keys)
     unseen = node.get("secretPrompts", [])
     if not isinstance(unseen, list) or not set(map(str, unseen)) <= set(table_of(node.get("userPrompts"))):
         field = f"{place.path}.secretPrompts"
@@ -139,4 +141,4 @@ def _check_retry(retry: Any, place: Place, errors: ConfigErrors) -> None:
 def _is_reason(reason: Any) -> bool:
     if is_number(reason):
         return bool(100 <= reason <= 599)
-    return reason in _REASONS or reason in {"4xx", "5xx"}
+    return isinstance(reason, str) and reason in {*_REASONS, "4xx", "5xx"}

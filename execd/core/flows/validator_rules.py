@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -43,7 +43,7 @@ class _Notes:
         self._errors.add(self._field, message, kind, keys=self._place.keys, suggestion=suggestion)
 
 
-def check_condition(condition: Any, field: str, place: Place, ids: list[str], errors: ConfigErrors) -> None:
+def check_condition(condition: Any, field: str, place: Place, ids: Collection[str], errors: ConfigErrors) -> None:
     """Check one condition, of either shape."""
     notes = _Notes(field, place, errors)
     if not isinstance(condition, Mapping):
@@ -63,7 +63,7 @@ def check_condition(condition: Any, field: str, place: Place, ids: list[str], er
     _check_own_operators(condition, notes)
 
 
-def _check_node_condition(condition: Mapping[str, Any], ids: list[str], notes: _Notes) -> None:
+def _check_node_condition(condition: Mapping[str, Any], ids: Collection[str], notes: _Notes) -> None:
     """A status, a header or a field; only the last is compared in every case."""
     node = condition["node"]
     if not isinstance(node, str):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from execd.core.flows.bodies import BODY_METHODS
 from execd.core.flows.configs import merge_node, prompts_of, rows_of, table_of
 from execd.core.flows.data_rows import DataError, read_rows
-from execd.core.flows.faults import ConfigErrors, Place, shown
+from execd.core.flows.faults import ConfigErrors, EnoughError, Place, shown
 from execd.core.flows.js_values import is_truthy, js_text, leading_number
 from execd.core.flows.operators import ORDERINGS
 from execd.core.flows.trees import texts_in
@@ -22,13 +23,16 @@ def warn(config: Any) -> list[dict[str, Any]]:
     errors = ConfigErrors()
     known = _Known(table_of(config))
     listed = [*rows_of(known.config.get("nodes")), *rows_of(known.config.get("finally"))]
-    ids = [js_text(table_of(node).get("id")) for node in listed]
+    ids: dict[str, int] = {}
     for index, value in enumerate(listed):
-        node = table_of(value)
-        place = Place(f"nodes[{index}]", index=index, node=node)
-        known.prompts |= set(prompts_of(node))
-        _warn_of_keys(node, known.config, place, errors)
-        _warn_of_names(node, known, ids, place, errors)
+        ids.setdefault(js_text(table_of(value).get("id")), index)
+    with suppress(EnoughError):
+        for index, value in enumerate(listed):
+            node = table_of(value)
+            place = Place(f"nodes[{index}]", index=index, node=node)
+            known.prompts |= set(prompts_of(node))
+            _warn_of_keys(node, known.config, place, errors)
+            _warn_of_names(node, known, ids, place, errors)
     return errors.found
 
 
@@ -78,14 +82,17 @@ def _warn_of_threshold(rule: Mapping[str, Any], place: Place, errors: ConfigErro
 
 
 def _warn_of_names(
-    node: Mapping[str, Any], known: _Known, ids: Sequence[str], place: Place, errors: ConfigErrors
+    node: Mapping[str, Any], known: _Known, ids: Mapping[str, int], place: Place, errors: ConfigErrors
 ) -> None:
+    """Args:
+    ids: where the first node of each id stands.
+    """
     index = place.keys["nodeIndex"]
     sources = {"vars": known.variables, "input": known.prompts, "env": known.env, "secrets": known.secrets}
     for text in texts_in(node):
         for kind, name in _NAMED.findall(text):
             if kind == "responses":
-                is_there = name not in ids[index:] or name in ids[:index]
+                is_there = ids.get(name, -1) < index
                 message = f'Node "{shown(name)}" has not run yet when this step begins'
             else:
                 is_there = name in sources[kind]

@@ -7,7 +7,7 @@ journal: what the client sends with the next one is all that is remembered.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,9 @@ from execd.core.errors import InvalidRequestError
 from execd.core.events import WorkspaceId
 from execd.core.fields import is_nested_deeper
 from execd.core.flows.compiling import compile_alone
-from execd.core.flows.configs import environment_of, prompts_of, rows_of, table_of
+from execd.core.flows.configs import environment_of, prompts_of, rows_of, secret_prompts_of, table_of
+from execd.core.flows.cookies import MAX_TOLD, Told
+from execd.core.flows.data_rows import read_rows
 from execd.core.flows.js_values import is_truthy, js_json, js_text
 from execd.core.flows.moments import Moment
 from execd.core.flows.moments import Response as StepResponse
@@ -50,6 +52,8 @@ from execd.http.front import Front
 
 MISSING_NODE = "Missing node in request body"
 MISSING_INDEX = "Missing stepIndex in request body"
+MAX_LOG_DEPTH = 150
+"""Of a log, whose bodies are at most as deep as configs."""
 NO_LOG = "Missing or invalid executionLog in request body"
 TOO_DEEP = {
     "field": "root",
@@ -87,7 +91,7 @@ class FlowsphereCalls:
     async def execute_step(self) -> Response:
         identity = await admit(self._front, request, Role.RUNNER)
         body = await read_table(request)
-        config = config_of(body)
+        config = await read_beside(lambda: config_of(body))
         if body.get("stepIndex") is None:
             return refuse(MISSING_INDEX)
         index = _parse_index(body["stepIndex"], config)
@@ -95,9 +99,12 @@ class FlowsphereCalls:
         head = StepHead(index + 1, node, config)
         given = table_of(body.get("userInput"))
         if any(key not in given for key in prompts_of(node)):
-            return answer_json(_asked(head, index))
-        moment = await self._moment(identity, config, answered=given, responses=_responses(body.get("responses")))
-        shown = await self._run(head, await read_beside(lambda: compile_alone(config, node)), moment)
+            return answer_json(_asked(head, index, unseen=secret_prompts_of(node, config)))
+        row = await read_beside(lambda: _row_of(config, body.get("row")))
+        earlier = rows_of(body.get("responses"))
+        moment = await self._moment(identity, config, answered=given, responses=_responses(earlier), row=row)
+        step = await read_beside(lambda: compile_alone(config, node, replaced=frozenset(row)))
+        shown = await self._run(head, step, moment, told=_told(earlier))
         return answer_json({"success": True, "inputRequired": False, **shown})
 
     async def execute_node(self) -> Response:
@@ -106,14 +113,15 @@ class FlowsphereCalls:
         body = await read_table(request)
         if not is_truthy(body.get("node")):
             return refuse(MISSING_NODE)
-        config, given = config_of(body), body["node"]
-        if not isinstance(given, Mapping) or is_nested_deeper(given, MAX_DEPTH):
+        config, given = await read_beside(lambda: config_of(body)), body["node"]
+        if not isinstance(given, Mapping) or await read_beside(lambda: is_nested_deeper(given, MAX_DEPTH)):
             return refuse(f"node must be an object of at most {MAX_DEPTH} levels")
         node = {key: value for key, value in given.items() if key not in {"conditions", "condition"}}
         mocked = table_of(body.get("mockResponses"))
         responses = {name: StepResponse(status=200, body=value) for name, value in mocked.items()}
-        moment = await self._moment(identity, config, answered={}, responses=responses)
-        step = await read_beside(lambda: compile_alone(config, node))
+        row = await read_beside(lambda: _row_of(config, body.get("row")))
+        moment = await self._moment(identity, config, answered={}, responses=responses, row=row)
+        step = await read_beside(lambda: compile_alone(config, node, replaced=frozenset(row)))
         return answer_json(_as_node(await self._run(StepHead(1, node, config), step, moment)))
 
     async def save_log(self) -> Response:
@@ -123,6 +131,8 @@ class FlowsphereCalls:
         steps = body.get("executionLog")
         if not isinstance(steps, list):
             return refuse(NO_LOG)
+        if await read_beside(lambda: is_nested_deeper(body, MAX_LOG_DEPTH)):
+            return refuse(f"executionLog is nested deeper than {MAX_LOG_DEPTH} levels")
         now = self._front.now()
         text = await read_beside(lambda: write_log(steps, table_of(body.get("executionResult")), at=now))
         name = f"execution_log_{now:%Y%m%d_%H%M%S}.json"
@@ -135,12 +145,14 @@ class FlowsphereCalls:
         *,
         answered: Mapping[str, Any],
         responses: Mapping[str, StepResponse],
+        row: Mapping[str, Any],
     ) -> Moment:
         return Moment(
             timestamp=int(self._front.now().timestamp()),
             make_guid=lambda: str(uuid.uuid4()),
             response_of=responses.get,
             input=answered,
+            row=row,
             env=environment_of(config),
             secrets=await self._secrets(identity.workspace, config),
         )
@@ -149,10 +161,10 @@ class FlowsphereCalls:
         names = [name for name in rows_of(config.get("secrets")) if isinstance(name, str)]
         return await self._front.engine.vault.read(workspace, names) if names else {}
 
-    async def _run(self, head: StepHead, step: Step, moment: Moment) -> dict[str, Any]:
+    async def _run(self, head: StepHead, step: Step, moment: Moment, told: Sequence[Told] = ()) -> dict[str, Any]:
         """Give the object of the step that was run."""
         began_at = trio.current_time()
-        begun = step.begin(moment, (), self._front.now())
+        begun = step.begin(moment, told, self._front.now())
         if isinstance(begun, SkipStep):
             return skipped_step(head, begun.reason)
         if isinstance(begun, FailStep):
@@ -160,10 +172,12 @@ class FlowsphereCalls:
         end = await self._front.engine.make_call(begun)
         failure = end.outcome.failure
         if failure is None:
-            return completed_step(head, _read(end.output))
+            record = _read(end.output)
+            return completed_step(head, record) | _cookies_of(record)
         details = failure.details.get("step")
-        record = None if details is None else _read(details)
-        return failed_step(head, record, failure.message, duration_s=trio.current_time() - began_at)
+        found = None if details is None else _read(details)
+        shown = failed_step(head, found, failure.message, duration_s=trio.current_time() - began_at)
+        return shown | ({} if found is None else _cookies_of(found))
 
 
 def _verdict(config: Any) -> dict[str, Any]:
@@ -195,9 +209,38 @@ def _responses(value: Any) -> dict[str, StepResponse]:
     return found
 
 
-def _asked(head: StepHead, index: int) -> dict[str, Any]:
+def _row_of(config: Mapping[str, Any], place: Any) -> Mapping[str, Any]:
+    """Give the row of data that a step sees: the first one where none is asked for. Raises InvalidRequestError."""
+    rows = read_rows(config.get("data"))
+    if rows is None:
+        return {}
+    text = "0" if place is None else js_text(place)
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) < len(rows)):
+        raise InvalidRequestError(f"Row {text[:20]} out of range (0-{len(rows) - 1})")
+    return rows[int(text)]
+
+
+def _cookies_of(record: StepRecord) -> dict[str, Any]:
+    """What a client gives back with the response, so that the next step sends it."""
+    return {"cookies": record.cookies} if record.cookies else {}
+
+
+def _told(responses: Sequence[Any]) -> list[Told]:
+    """Read the cookies that earlier steps gave; what is none is as if it were not there."""
+    rows = [row for response in map(table_of, responses) for row in rows_of(response.get("cookies"))]
+    found = []
+    for row in rows[-MAX_TOLD:]:
+        try:
+            found.append(msgspec.convert(row, Told))
+        except msgspec.ValidationError:
+            continue
+    return found
+
+
+def _asked(head: StepHead, index: int, *, unseen: Sequence[str]) -> dict[str, Any]:
     place = {"success": True, "inputRequired": True, "stepIndex": index}
-    return {**place, **head.names(), "name": head.title, "prompts": head.prompts}
+    found = {**place, **head.names(), "name": head.title, "prompts": head.prompts}
+    return found | ({"secretPrompts": unseen} if unseen else {})
 
 
 def _read(details: Any) -> StepRecord:

@@ -20,8 +20,8 @@ from execd.core.errors import ExecdError, InvalidRequestError, UnauthenticatedEr
 from execd.core.events import WorkspaceId
 from execd.core.fields import is_nested_deeper
 from execd.core.flows.js_values import is_truthy
+from execd.core.flows.sizes import size_fault
 from execd.core.flows.trees import MAX_DEPTH
-from execd.core.flows.validator_own import MAX_NODES
 from execd.http.access import Identity, Role
 from execd.http.answers import JSON_TYPE
 from execd.http.beside import read_beside
@@ -159,9 +159,9 @@ def config_of(body: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidRequestError("Config must be a valid object")
     if is_nested_deeper(config, MAX_DEPTH):
         raise InvalidRequestError(f"Config is nested deeper than {MAX_DEPTH} levels")
-    lists = [config[key] for key in ("nodes", "finally") if isinstance(config.get(key), list)]
-    if sum(map(len, lists)) > MAX_NODES:
-        raise InvalidRequestError(f"Config must have at most {MAX_NODES} nodes")
+    too_large = size_fault(config)
+    if too_large is not None:
+        raise InvalidRequestError(too_large[1])
     return config
 
 

@@ -27,6 +27,28 @@ PAGE_POLICY = (
     "connect-src 'self'; frame-src https: http:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 """The page has scripts in its markup; what it shows can at least not be sent elsewhere by them."""
+STOP_FILE = "execd-stop.js"
+STOP_TAG = b'<script src="execd-stop.js"></script>'
+STOP_SCRIPT = b"""// FlowSphere's Stop button tells its server nothing. This tells execd, which then starts no further step.
+(() => {
+  const ask = window.fetch.bind(window);
+  let running = null;
+  window.fetch = async (input, init) => {
+    const answer = await ask(input, init);
+    const url = new URL(input instanceof Request ? input.url : input, location.href);
+    if (url.pathname === "/api/execute-stream") running = answer.headers.get("X-Execution-Id");
+    return answer;
+  };
+  const stop = (event) => {
+    if (running === null || !(event.target instanceof Element) || !event.target.closest("#stopExecutionBtn")) return;
+    const body = JSON.stringify({ executionId: running });
+    running = null;
+    ask("/api/stop", { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {});
+  };
+  document.addEventListener("click", stop, true);
+})();
+"""
+"""What is put into the page; a page that is served elsewhere may load it from here."""
 NOTHING = "there is nothing at this path; /openapi.json has every path"
 
 
@@ -59,6 +81,8 @@ class FlowspherePages:
     async def file(self, file_name: str) -> Response:
         """Serve a file of the folder: of a known kind, and by a path that cannot lead out of it."""
         directory = self._front.config.flowsphere.page_dir
+        if directory is not None and file_name == STOP_FILE:
+            return _page_response(STOP_SCRIPT, ".js")
         parts = file_name.split("/")
         suffix = Path(parts[-1]).suffix
         is_plain = all(part and not part.startswith(".") and "\0" not in part and "\\" not in part for part in parts)
@@ -68,5 +92,15 @@ class FlowspherePages:
             data = await trio.Path(directory, *parts).read_bytes()
         except OSError:
             raise NotFoundError(NOTHING) from None
-        headers = {"Content-Security-Policy": PAGE_POLICY, "X-Frame-Options": "DENY", "Cache-Control": "no-cache"}
-        return Response(data, headers=headers, content_type=PAGE_TYPES[suffix])
+        return _page_response(_with_stop(data) if file_name == "index.html" else data, suffix)
+
+
+def _page_response(data: bytes, suffix: str) -> Response:
+    headers = {"Content-Security-Policy": PAGE_POLICY, "X-Frame-Options": "DENY", "Cache-Control": "no-cache"}
+    return Response(data, headers=headers, content_type=PAGE_TYPES[suffix])
+
+
+def _with_stop(page: bytes) -> bytes:
+    """Load our script before the page's own; markup without a head gets it at its end."""
+    before, mark, after = page.partition(b"</head>")
+    return before + STOP_TAG + mark + after

@@ -28,9 +28,9 @@ from execd.core.errors import (
 from execd.core.events import ExecutionId, InputRequired
 from execd.core.flows.configs import prompts_of, rows_of, table_of
 from execd.core.flows.js_values import is_truthy, js_text
+from execd.core.flows.sizes import MAX_NODES
 from execd.core.flows.specs import FlowSpec
 from execd.core.flows.validator import validate
-from execd.core.flows.validator_own import MAX_NODES
 from execd.core.http_answers import MAX_JSON_DEPTH, depth_fits
 from execd.core.script_fields import MAX_NAME_CHARS
 from execd.core.workflows import decode_spec
@@ -175,7 +175,7 @@ class FlowsphereRuns:
         """Nothing is refused once the run has begun: what goes wrong then is told in the stream."""
         identity = await admit(self._front, request, Role.RUNNER)
         body = await read_table(request)
-        config, options = config_of(body), parse_options(body)
+        config, options = await read_beside(lambda: config_of(body)), parse_options(body)
         await check_place(self._front, identity)
         run, attention = await self._begin(identity, config, options)
         teller = Teller(run.id, run.drawing, has_log=options.has_log)
@@ -228,7 +228,7 @@ class FlowsphereRuns:
         """Run a flow, wait, and answer with its log as the command line has it."""
         identity = await admit(self._front, request, Role.RUNNER)
         body = await read_table(request)
-        config, options = config_of(body), parse_options(body)
+        config, options = await read_beside(lambda: config_of(body)), parse_options(body)
         errors = await read_beside(lambda: validate(config))
         if errors:
             return answer_json({"success": False, "error": NOT_VALID, "errors": errors}, status=400)

@@ -57,6 +57,9 @@ class StepRecord(msgspec.Struct, frozen=True):
     validations: tuple[dict[str, Any], ...] = ()
     duration: float = 0.0
     unknown: tuple[str, ...] = ()
+    substitutions_left_out: int = 0
+    cookies: tuple[Any, ...] = ()
+    """What the step was told to keep, where its config asks for that."""
 
 
 class StepHead:
@@ -105,7 +108,7 @@ def completed_step(head: StepHead, record: StepRecord) -> dict[str, Any]:
         "duration": record.duration,
         "status": "completed",
     }
-    return found | ({"launchBrowser": head.launch} if is_truthy(head.launch) else {}) | _unknown(record)
+    return found | ({"launchBrowser": head.launch} if is_truthy(head.launch) else {}) | _own_keys(record)
 
 
 def skipped_step(head: StepHead, reason: str) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def failed_step(head: StepHead, record: StepRecord | None, message: str, *, dura
     }
     if record is not None and record.response is not None:
         found |= {"response": response_of(record), "validations": shown_validations(record.validations)}
-    return found | ({} if record is None else _unknown(record))
+    return found | ({} if record is None else _own_keys(record))
 
 
 def lean_step(step: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,9 +154,12 @@ def cli_step(step: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in step.items() if key not in {"validations", "launchBrowser"}}
 
 
-def _unknown(record: StepRecord) -> dict[str, Any]:
-    """Placeholders that named nothing and were sent as they are written: one key more than FlowSphere has."""
-    return {"unknown": record.unknown} if record.unknown else {}
+def _own_keys(record: StepRecord) -> dict[str, Any]:
+    """What FlowSphere does not have: placeholders that named nothing and were sent as they are written, and how many records of
+    substitutions there was no room for."""
+    left_out = record.substitutions_left_out
+    found: dict[str, Any] = {"unknown": record.unknown} if record.unknown else {}
+    return found | ({"substitutionsLeftOut": left_out} if left_out else {})
 
 
 def _request(request: ShownRequest) -> dict[str, Any]:

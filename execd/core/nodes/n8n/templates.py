@@ -22,8 +22,8 @@ from execd.core.fields import is_nested_deeper
 
 MAX_DEPTH = 100
 """Of a config, as deep as expressions go."""
-_REFERENCE = re.compile(r"\{\{\s*([^{}]{1,300}?)\s*\}\}")
-"""Longer ones are no path that anybody wrote."""
+_REFERENCE = re.compile(r"\{\{\s*+([^{}\s](?:[^{}]{0,298}[^{}\s])?)\s*+\}\}")
+"""Longer ones are no path that anybody wrote. Spaces are never given back, else a text of nothing but them would take hours."""
 _NUMBER = re.compile(r"[_-]\d+", re.ASCII)
 SHOWN_NODES = 10
 """Of those that an ambiguous reference may mean."""
