@@ -45,6 +45,8 @@ ODD_TEXTS = (
 ODD_NUMBERS = (0, -1, 1, 2**31, 2**53 + 1, 2**63, -(2**63), 2**64, 0.1, -0.0, 1e308, 1e-320, 10**30)
 ODD_KEYS = ("", "__proto__", "constructor", "id", "nodes", "a.b", "x" * 5000, "\0", "type", "é")
 DEEP = 600
+REACH = 200
+"""How deep a value is spoilt; with `DEEP` less than Python's stack."""
 LONG = 3000
 RAW = b'\x00\xff\xfe\xed\xa0\x80[]{},:"\\ueE+-.0123456789nft \n'
 
@@ -83,10 +85,22 @@ def mutate(rng: Random, value: Any, *, times: int) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in rows:
-        yield value, key
-        yield from _places(inner)
+    """Give every place that is not too deep: what is put there may be deep itself, and must still be written."""
+    level = [value]
+    for _ in range(REACH):
+        inner = []
+        for container in level:
+            keys = (
+                container
+                if isinstance(container, dict)
+                else range(len(container))
+                if isinstance(container, list)
+                else ()
+            )
+            for key in keys:
+                yield container, key
+                inner.append(container[key])
+        level = inner
 
 
 def _spoil(rng: Random, container: Any, key: Any) -> None:

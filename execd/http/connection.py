@@ -31,6 +31,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 from wsproto.events import Message
 
+from execd.http.app_tasks import AppTasks
 from execd.http.direct import SCOPE_KEY, DirectWriter
 from execd.telemetry import Counters
 
@@ -122,7 +123,7 @@ class Connection:
         own = self._stream.socket
         client = parse_socket_addr(own.family, own.getpeername())
         server = parse_socket_addr(own.family, own.getsockname())
-        async with TaskGroup() as tasks:
+        async with AppTasks() as tasks:
             self._tasks = tasks
             wiring = self._wiring
             direct = DirectWriter(own.fileno, is_busy=self._is_sending, send=self._send)

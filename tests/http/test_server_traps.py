@@ -372,3 +372,23 @@ async def test_a_stranger_is_refused_before_the_body_at_every_door() -> None:
     assert {answer.split(b" ")[1] for answer in told.values()} == {b"401"}
     assert all(b"connection: close" in answer.lower() for answer in told.values())
     assert len(told) >= 50
+
+
+@pytest.mark.parametrize("target", ["/ws/execute/1", "/api/v1/ws?limit=1", "/api/v1/executions/exec-none/ws"])
+async def test_messages_nobody_takes_any_more_give_the_place_back(target: str) -> None:
+    """Whoever goes on talking after a socket was closed costs a connection for a moment: hypercorn alone would wait for ever until
+    the application, which is gone, took the next message."""
+    frame = b"\x81\x87\x00\x00\x00\x00no json"
+    async with open_server(max_connections=1) as served:
+        for _ in range(3):
+            stream = await served.connect()
+            authorization = f"Authorization: {served.door.headers('runner')['authorization']}\r\n"
+            await stream.send_all(upgrade(served, target, extra=authorization))
+            assert b" 101 " in await read_until(stream, b"\r\n\r\n")
+            await stream.send_all(frame * 20)
+            with trio.fail_after(5):
+                await read_all(stream)
+            await stream.aclose()
+
+        with trio.fail_after(5):
+            await assert_serves(served)
