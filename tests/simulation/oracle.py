@@ -37,6 +37,7 @@ from execd.core.events import (
 from execd.core.external import ExternalSpec
 from execd.core.flows.specs import FlowSpec
 from execd.core.graph import Graph
+from execd.core.masking import Mask
 from execd.core.state import fold, new_state
 from execd.core.transitions import IllegalTransitionError, Phase
 from execd.core.workflows import decode_spec, graph_of
@@ -96,7 +97,7 @@ def judge(plan: Plan, evidence: Evidence, contents: MemoryStore) -> list[str]:
             _check_attempts(graph, mine),
             _check_success(events, mine),
             check_calls(record.name, events, evidence.calls, secrets),
-            _check_output(events, mine),
+            _check_output(events, mine, secrets),
         )
         found.extend(f"{record.name}: {what}" for check in checks for what in check)
         _count(evidence, record, events)
@@ -252,7 +253,7 @@ def _has_succeeded(attempt: Attempt) -> bool:
     return record is not None and record.exit_code == 0 and record.limiter is None and not record.cancelled
 
 
-def _check_output(events: Sequence[Event], attempts: Sequence[Attempt]) -> Iterator[str]:
+def _check_output(events: Sequence[Event], attempts: Sequence[Attempt], secrets: Sequence[str]) -> Iterator[str]:
     """What is kept is the beginning of what was written, in place; all of it where the program's end was heard."""
     verdicts = {event.data.pod: event.data for event in events if isinstance(event.data, PodTerminated)}
     for attempt in attempts:
@@ -262,10 +263,12 @@ def _check_output(events: Sequence[Event], attempts: Sequence[Attempt]) -> Itera
         verdict = verdicts.get(attempt.pod)
         is_heard = verdict is not None and attempt.has_exited and verdict.reason not in PLATFORM_VERDICTS
         for stream in Stream:
-            yield from _check_stream(stream, mine, attempt, is_heard=is_heard)
+            yield from _check_stream(stream, mine, attempt, secrets, is_heard=is_heard)
 
 
-def _check_stream(stream: Stream, events: Sequence[Event], attempt: Attempt, *, is_heard: bool) -> Iterator[str]:
+def _check_stream(
+    stream: Stream, events: Sequence[Event], attempt: Attempt, secrets: Sequence[str], *, is_heard: bool
+) -> Iterator[str]:
     kept, dropped = b"", 0
     for event in events:
         if isinstance(event.data, Output) and event.data.stream is stream:
@@ -274,12 +277,26 @@ def _check_stream(stream: Stream, events: Sequence[Event], attempt: Attempt, *, 
             kept += output_bytes(event.data)
         if isinstance(event.data, OutputTruncated) and event.data.stream is stream:
             dropped = event.data.dropped_bytes
+    more = dropped - attempt.dropped[stream]
+    if more > 0:
+        kept, dropped = _with_half_secret(kept, bytes(attempt.heard[stream]), more, secrets), dropped - more
     if not bytes(attempt.said[stream]).startswith(kept):
         yield f"{attempt.pod}: {stream} holds what was never written"
     if is_heard and kept != attempt.heard[stream]:
         yield f"{attempt.pod}: {len(kept)} of {len(attempt.heard[stream])} bytes of {stream} were kept"
     if is_heard and dropped != attempt.dropped[stream]:
         yield f"{attempt.pod}: {attempt.dropped[stream]} bytes of {stream} were dropped, {dropped} are said"
+
+
+def _with_half_secret(kept: bytes, heard: bytes, more: int, secrets: Sequence[str]) -> bytes:
+    """Put back the bytes that went with what was dropped behind them, because a secret may begin so."""
+    finder = Mask(secrets).bytes
+    for place in range(len(kept) + 1):
+        piece = heard[place : place + more]
+        whole = kept[:place] + piece + kept[place:]
+        if heard.startswith(whole) and finder is not None and finder.count_open(heard[: place + more]) == more:
+            return whole
+    return kept
 
 
 def _find(attempts: Sequence[Attempt], pod: str) -> Attempt | None:
