@@ -1,8 +1,8 @@
 """A flow of GETs, each journaled on disk and streamed, against the same requests in bare loops of the same process.
 
 The floor is execd's own HTTP caller in a loop with a check of the status: what is above it is the engine's. Beside it stand
-the least there is, h11 on a kept connection, and httpx2 as people use it. The server is a process of its own. All of them take
-turns, so that whatever else the machine does hits them alike.
+the least there is, h11 on a kept connection, and what people use: httpx2, and Node's own client (a process of its own, as the
+server is one). All of them take turns, so that whatever else the machine does hits them alike.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from execd.settings import QueueSettings, SandboxSettings, Settings, StreamSetti
 
 W = WorkspaceId("default")
 SERVER = Path(__file__).with_name("flow_server.mjs")
+CLIENT = Path(__file__).with_name("flow_client.mjs")
+HTTPX2 = "httpx2 in a loop"
 AT_ONCE = 20
 
 Loop = Callable[[], Awaitable[None]]
@@ -45,12 +47,13 @@ class FlowCost:
     ms_per_request: float
     ratio: float
     """Over the floor."""
+    over_httpx2: float
 
 
 def measure(count: int, rounds: int) -> list[FlowCost]:
     """Measure every way with so many requests."""
-    with tempfile.TemporaryDirectory() as folder, _server() as url:
-        return trio.run(partial(_measure, Path(folder), url, count, rounds))
+    with tempfile.TemporaryDirectory() as folder, _server() as url, _node_client() as ask_node:
+        return trio.run(partial(_measure, Path(folder), url, ask_node, count, rounds))
 
 
 @contextmanager
@@ -64,7 +67,31 @@ def _server() -> Iterator[str]:
         process.wait(10)
 
 
-async def _measure(folder: Path, url: str, count: int, rounds: int) -> list[FlowCost]:
+@contextmanager
+def _node_client() -> Iterator[Callable[[int, str], None]]:
+    """Give what has a Node program make its requests, and waits for it."""
+    process = subprocess.Popen(
+        ["node", str(CLIENT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    asking, answering = process.stdin, process.stdout
+    assert asking is not None
+    assert answering is not None
+
+    def ask(count: int, url: str) -> None:
+        asking.write(f"{count} {url}\n")
+        if not answering.readline():
+            raise RuntimeError("the Node client ended")
+
+    try:
+        yield ask
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+async def _measure(
+    folder: Path, url: str, ask_node: Callable[[int, str], None], count: int, rounds: int
+) -> list[FlowCost]:
     settings = Settings(
         data_dir=folder,
         sandbox=SandboxSettings(sandbox="none", warm_slots=0),
@@ -79,7 +106,8 @@ async def _measure(folder: Path, url: str, count: int, rounds: int) -> list[Flow
         ways: dict[str, tuple[int, Loop]] = {
             "execd's HTTP caller in a loop": (count, partial(_call_all, caller, url, count)),
             "bare h11 on a kept connection": (count, partial(_h11_all, url, count)),
-            "httpx2 in a loop": (count, partial(_httpx_all, client, url, count)),
+            HTTPX2: (count, partial(_httpx_all, client, url, count)),
+            "Node's own client in a loop": (count, partial(_node_all, ask_node, url, count)),
             "a flow": (count, partial(_flow, engine, _config(url, count, chained=False))),
             "a flow, each step using the answer before": (
                 count,
@@ -92,7 +120,7 @@ async def _measure(folder: Path, url: str, count: int, rounds: int) -> list[Flow
         }
         times = await _take_turns(ways, rounds)
     floor = times["execd's HTTP caller in a loop"]
-    return [FlowCost(name, ms, ms / floor) for name, ms in times.items()]
+    return [FlowCost(name, ms, ms / floor, ms / times[HTTPX2]) for name, ms in times.items()]
 
 
 async def _take_turns(ways: dict[str, tuple[int, Loop]], rounds: int) -> dict[str, float]:
@@ -139,6 +167,11 @@ async def _h11_answer(connection: h11.Connection, stream: trio.abc.Stream) -> No
 async def _httpx_all(client: httpx2.AsyncClient, url: str, count: int) -> None:
     for number in range(count):
         (await client.get(f"{url}/{number}")).raise_for_status()
+
+
+async def _node_all(ask: Callable[[int, str], None], url: str, count: int) -> None:
+    """Blocks this process, which has nothing else to do meanwhile."""
+    ask(count, url)
 
 
 def _config(url: str, count: int, *, chained: bool) -> dict[str, Any]:
