@@ -339,7 +339,7 @@ def test_the_time_left_is_shown_once_it_is_known(page: Page, server: ServerProce
 
 def test_a_finished_run_is_replayed_as_it_happened(page: Page) -> None:
     """Its nodes run again before one's eyes, with the times of then, and nothing can be cancelled or answered in it."""
-    run(page, APPROVAL)
+    run(page, f"{APPROVAL}  - {{id: hold, type: wait, needs: [release], seconds: 1.5}}\n")
     page.get_by_role("button", name="approve").click()
     expect(page.locator("#badge")).to_have_text("completed")
 
