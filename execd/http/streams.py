@@ -22,7 +22,8 @@ from execd.http.framing import Dialect
 from execd.http.front import Front
 from execd.http.multi_feed import MultiFeed
 from execd.http.queries import QueryReader
-from execd.http.replaying import open_replay, read_rhythm
+from execd.http.replaying import open_replay
+from execd.http.rhythms import read_rhythm
 from execd.http.schemas import API
 from execd.http.sse import CONTENT_TYPE, HEADERS, NATIVE, EventStreamBody, Feed, JournalFeed, Pace
 from execd.ports import ExecutionRecord, Subscription

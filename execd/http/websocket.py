@@ -18,7 +18,7 @@ from execd.http.cursors import QUERY_NAMES, find_cursor, parse_cursor
 from execd.http.executions import find_visible
 from execd.http.front import Front
 from execd.http.queries import QueryReader
-from execd.http.replaying import read_rhythm
+from execd.http.rhythms import read_rhythm
 from execd.http.schemas import API
 from execd.http.socket_session import CLOSE_CODES, Place, SocketSession, error_message
 from execd.http.streams import pace_of
