@@ -7,16 +7,13 @@ which none went wrong, write their figures into docs/reliability.md.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
 
 from tests.simulation import figures
-from tests.simulation.trial import Trial, try_seed
+from tests.simulation.trial import try_all, try_seed
 
 
 def main() -> int:
@@ -27,7 +24,7 @@ def main() -> int:
     began = time.monotonic()
     census: Counter[str] = Counter()
     failed = 0
-    for trial in _try_all(range(options.first, options.first + options.seeds), jobs=options.jobs):
+    for trial in try_all(range(options.first, options.first + options.seeds), jobs=options.jobs):
         census.update(trial.census)
         if trial.violations:
             failed += 1
@@ -51,14 +48,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="run this one and print its trace")
     parser.add_argument("--most-failures", type=int, default=20, help="stop after so many seeds that failed")
     return parser.parse_args()
-
-
-def _try_all(seeds: range, *, jobs: int) -> Iterator[Trial]:
-    if jobs == 1:
-        yield from map(try_seed, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(partial(try_seed), seeds, chunksize=20)
 
 
 def _show(seed: int) -> int:

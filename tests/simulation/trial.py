@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.simulation.drawing import draw_plan
@@ -33,3 +35,12 @@ def try_seed(seed: int, *, keep_trace: bool = False) -> Trial:
         violations = [*evidence.violations, "the world itself failed: " + traceback.format_exc()]
     trace = evidence.render() if keep_trace else ""
     return Trial(seed=seed, violations=violations, census=evidence.census, trace=trace)
+
+
+def try_all(seeds: range, *, jobs: int) -> Iterator[Trial]:
+    """Play many worlds in several processes; what comes of them comes in their order."""
+    if jobs == 1:
+        yield from map(try_seed, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap(try_seed, seeds, chunksize=20)
