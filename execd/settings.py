@@ -133,7 +133,7 @@ class SandboxSettings(_Section, frozen=True):
     """The user sandboxes run as when execd is started by root."""
     gid: int = 65534
     stop_grace_s: float = 0.8
-    """Time between SIGTERM and SIGKILL on cancel, so that whatever runs is gone within a second. Raise it for programs that
+    """Time between SIGTERM and SIGKILL on cancel, so that whatever runs is gone in about a second. Raise it for programs that
     have much to put away."""
     runtimes_file: Path | None = None
     """None: the one that comes with execd."""

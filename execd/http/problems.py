@@ -77,6 +77,11 @@ def asked() -> Request | Websocket:
     return request if has_request_context() else websocket
 
 
+def is_defect(error: ExecdError) -> bool:
+    """Whether it is execd's own fault, to be logged as one, and no refusal to be answered."""
+    return error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable
+
+
 def refusal_headers(error: ExecdError) -> dict[str, str]:
     """Give what a refusal says beside its body, in every dialect: when to come back, or how to say who one is."""
     if isinstance(error, OverloadedError):
@@ -97,7 +102,7 @@ def problem_response(error: ExecdError, *, headers: Mapping[str, str] | None = N
 
 async def answer_execd_error(error: ExecdError) -> Response:
     """The handler of every error a caller can act on."""
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
+    if is_defect(error):
         log.error("request_failed", path=asked().path, code=error.code, exc_info=error)
     return _close_if_unread(problem_response(error))
 

@@ -6,8 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from execd.core.errors import ConflictError, OverloadedError
-from execd.mailbox import Mailbox, Reply, Slot, open_mailbox
+from execd.actors.announcements import wait_announced
+from execd.core.errors import ConflictError, OverloadedError, StoreUnavailableError
+from execd.mailbox import Mailbox, Reply, Slot, hand_over, open_mailbox
+from execd.ports import Fenced, Stored, WriteOutcome
 
 
 async def test_only_the_first_answer_counts() -> None:
@@ -65,3 +67,57 @@ async def test_a_full_mailbox_refuses() -> None:
 
     assert box.waiting_count == 2
     assert box.drain_nowait(10) == [1, 2]
+
+
+async def test_a_message_is_handed_over_without_a_turn_and_waits_where_there_is_no_room() -> None:
+    """An actor's step costs no turn of the scheduler, and a full mailbox still holds its sender up."""
+    tx, rx = trio.open_memory_channel[int](1)
+    with trio.testing.assert_no_checkpoints():
+        await hand_over(1, tx)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hand_over, 2, tx)
+        await trio.testing.wait_all_tasks_blocked()
+        assert tx.statistics().tasks_waiting_send == 1
+        assert [await rx.receive(), await rx.receive()] == [1, 2]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_who_does_not_wait_is_called_once(is_answered: bool) -> None:
+    """Answered or failed, and only by the first of both."""
+    reply: Reply[int] = Reply()
+    calls: list[bool] = []
+    reply.when_answered(lambda: calls.append(reply.is_answered))
+
+    if is_answered:
+        reply.answer(1)
+    reply.fail(StoreUnavailableError("away"))
+    reply.answer(2)
+
+    assert calls == [True]
+    assert reply.has_failed is not is_answered
+
+
+@pytest.mark.parametrize("outcome", [Fenced(why="it has another owner"), None])
+async def test_a_refused_announcement_lets_nothing_go(
+    outcome: Fenced | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Also where it was refused before anybody waited: what was not stored must not be done."""
+    reply: Reply[WriteOutcome] = Reply()
+    if outcome is None:
+        reply.fail(StoreUnavailableError("away"))
+    else:
+        reply.answer(outcome)
+
+    with trio.move_on_after(3600) as patience:
+        await wait_announced(reply)
+
+    assert patience.cancelled_caught
+
+
+async def test_a_stored_announcement_lets_go_at_once() -> None:
+    """A turn more for each request of a chain would be paid by every step."""
+    reply: Reply[WriteOutcome] = Reply()
+    reply.answer(Stored())
+
+    with trio.testing.assert_no_checkpoints():
+        await wait_announced(reply)

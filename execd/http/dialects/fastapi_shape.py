@@ -13,7 +13,7 @@ from quart import Request, Response
 from execd.core.errors import ExecdError, FieldFault, InvalidRequestError
 from execd.http.answers import json_response
 from execd.http.config import HttpConfig
-from execd.http.problems import refusal_headers
+from execd.http.problems import is_defect, refusal_headers
 from execd.http.schemas import check_length, decode_json
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ def in_fastapi_shape(handler: Handler[P]) -> Handler[P]:
         try:
             return await handler(*args, **kwargs)
         except ExecdError as error:
-            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
+            if is_defect(error):
                 raise
             return refusal(error)
 

@@ -30,7 +30,7 @@ from execd.http.credentials import authority_of, check_request_origin, identify
 from execd.http.dialects.flowsphere_steps import write_json
 from execd.http.front import Front
 from execd.http.origins import host_name, is_loopback
-from execd.http.problems import refusal_headers
+from execd.http.problems import is_defect, refusal_headers
 from execd.http.schemas import decode_json
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ def in_flowsphere_shape(handler: Handler[P]) -> Handler[P]:
         try:
             return await handler(*args, **kwargs)
         except ExecdError as error:
-            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
+            if is_defect(error):
                 raise
             return refusal(error)
         except HTTPException as error:
